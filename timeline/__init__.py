@@ -1,0 +1,36 @@
+"""A memory timeline for deep-learning code: where it goes, by phase, with exact peaks.
+
+``python -m timeline train.py`` records an unmodified script. In code: `record`, `phase`, `mark`,
+`Recorder`. To read a recording: `load`, `analyze`.
+"""
+
+from __future__ import annotations
+
+from timeline._version import __version__
+from timeline.errors import TimelineError
+from timeline.recorder.session import mark, phase
+
+__all__ = ["Recorder", "TimelineError", "__version__", "analyze", "load", "mark", "phase", "record"]
+
+_LATER = {
+    "Recorder": "timeline.recorder.recorder",
+    "record": "timeline.recorder.decorator",
+    "load": "timeline.interchange.loading",
+    "analyze": "timeline.analysis.analyze",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The rest of the door opens on first use (PEP 562): importing timeline stays light."""
+    home = _LATER.get(name)
+    if home is None:
+        raise AttributeError(f"module 'timeline' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Conclusions from facts: pure functions from a Recording to an Analysis."""

@@ -1,0 +1,1 @@
+"""What reads memory from beside the target, one file a source."""

@@ -1,0 +1,116 @@
+"""The exact reading that a mark takes of its own process: RSS and the kernel's high-water mark.
+
+The kernel keeps the largest RSS that a process ever had (``VmHWM``). Writing 5 to
+``/proc/self/clear_refs`` sets it back to the RSS of that moment, so a reading that takes the mark
+and resets it tells the maximum since the reading before, however short the spike was
+(Documentation/filesystems/proc.rst). On other systems, or where the file may not be written, there
+is no such reading and marks carry time alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Bound here, so that a later patch of resource.getrusage does not change what we read.
+_getrusage: Any = resource and resource.getrusage
+
+Reading = tuple[int, int, int, int, bool]
+"""begun_ns, t_ns, rss, high (bytes), and whether memory moved unseen between read and reset."""
+
+_INTERRUPTED_NS = 200_000
+"""A read and its reset take 2 µs; past this the thread was interrupted between the two."""
+
+
+class OwnMemory:
+    """Reads and resets the high-water mark of the process that it was made in.
+
+    Use `open_own_memory`, which says why there is none where there is none.
+
+    Attributes:
+        overall: the largest high-water mark that any reading of this object took, in bytes.
+    """
+
+    __slots__ = ("_clear_refs", "_floor_kib", "_page", "_statm", "_status", "overall")
+
+    def __init__(self, statm: int, status: int, clear_refs: int) -> None:
+        self._statm = statm
+        self._status = status
+        self._clear_refs = clear_refs
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self.overall = 0
+        # ru_maxrss never falls under what the process was before its exec: one started by a fat
+        # parent reads the parent's peak until its own is larger. Up to there /proc/self/status is
+        # read, which has no such memory but takes 7 us.
+        self._floor_kib = 1 << 62
+        _, _, rss, high, _ = self.read()
+        first = _getrusage(0).ru_maxrss
+        self._floor_kib = first if (first << 10) > rss + (1 << 20) else 0
+        self.overall = max(high, rss)
+
+    def read(self, now: Callable[[], int] = time.monotonic_ns) -> Reading:
+        """One reading, and the reset.
+
+        Raises:
+            OSError: a descriptor was closed under us, by a program that closes all it finds.
+        """
+        # RSS first: pread lets go of the GIL. From here to the reset nothing does, so that no
+        # other thread of this program can run, and grow and shrink, between the two.
+        rss = int(os.pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
+        begun = now()
+        before = _getrusage(0)
+        high_kib = before.ru_maxrss
+        if high_kib <= self._floor_kib:
+            high_kib = _status_kib(os.pread(self._status, 4096, 0), b"VmHWM:")
+        os.write(self._clear_refs, b"5")
+        t = now()
+        # The two counters are read by different kernel paths, up to some hundred KiB apart.
+        high = max(high_kib << 10, rss)
+        blind = False
+        if t - begun > _INTERRUPTED_NS:
+            # RSS cannot have grown without a page fault, by whichever thread.
+            after = _getrusage(0)
+            blind = after.ru_minflt + after.ru_majflt != before.ru_minflt + before.ru_majflt
+        if high > self.overall:
+            self.overall = high
+        return begun, t, rss, high, blind
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (self._statm, self._status, self._clear_refs):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+def open_own_memory() -> tuple[OwnMemory | None, str]:
+    """The reader of this process, or None and a sentence that says why there is none."""
+    if resource is None or not os.path.exists("/proc/self/statm"):
+        return None, "marks carry time alone: this system has no /proc/self/statm"
+    opened: list[int] = []
+    try:
+        for name, flags in (
+            ("statm", os.O_RDONLY),
+            ("status", os.O_RDONLY),
+            ("clear_refs", os.O_WRONLY),
+        ):
+            opened.append(os.open("/proc/self/" + name, flags | os.O_CLOEXEC))
+        return OwnMemory(*opened), ""
+    except (OSError, ValueError) as error:
+        for fd in opened:
+            os.close(fd)
+        return None, f"marks carry time alone: /proc/self/clear_refs cannot be used ({error})"
+
+
+def _status_kib(status: bytes, key: bytes) -> int:
+    return int(status[status.index(key) + len(key) :].split(None, 1)[0])

@@ -1,0 +1,256 @@
+"""What this process writes into a recording: phases, texts and readings, one line each.
+
+There is at most one session in a process at a time. `phase` and `mark` look for it in ``current``;
+where there is none they do nothing, at the price of one global look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from itertools import count
+from typing import TYPE_CHECKING
+
+from timeline._version import __version__
+from timeline.recorder.reading import OwnMemory, open_own_memory
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+current: Session | None = None
+"""The session of this process, if something records it."""
+
+_inside: ContextVar[int] = ContextVar("timeline_phase", default=-1)
+"""The number of the innermost open phase, by thread and by asyncio task."""
+
+READING_EVERY_NS = 250_000
+READINGS_IN_A_BURST = 512
+"""A reading costs 4 to 6 µs. A bucket that holds this many and gains one each 250 µs keeps their
+share of the time at about 2 % where marks come densely, and never runs dry where a step takes
+more than 2 ms. A mark that finds it dry carries time alone, and its phase is not exact."""
+
+
+class Session:
+    """The writer of one process's ``events.<pid>.jsonl``, and its exact readings.
+
+    A disk that is full or a descriptor that the program closed ends the writing, not the program:
+    ``lost`` then says why.
+    """
+
+    def __init__(self, directory: str, *, exact: bool) -> None:
+        """Open the file and write its first line.
+
+        Args:
+            directory: the run directory; it exists.
+            exact: whether marks take readings.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        self.directory = directory
+        self.pid = os.getpid()
+        self.lost = ""
+        self._numbers = count()
+        self._tokens = float(READINGS_IN_A_BURST)
+        self._refilled_ns = time.monotonic_ns()
+        self._dry = False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        path = os.path.join(directory, f"events.{self.pid}.jsonl")
+        self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644)
+        own, why = open_own_memory() if exact else (None, "")
+        self.own: OwnMemory | None = own
+        python = ".".join(map(str, sys.version_info[:3]))
+        self._write(
+            f'{{"k":"start","t":{time.monotonic_ns()},"pid":{self.pid},'
+            f'"python":"{python}","version":"{__version__}"}}\n'
+        )
+        if why:
+            self.missing(why)
+        if self.own is not None:
+            self.reading()
+
+    def begin(self, path: str, detail: str = "", up: int = -1) -> int:
+        """A phase begins. Returns its number, for `end`; -1 where nothing was written."""
+        if self._fd < 0:
+            return -1
+        number = next(self._numbers)
+        parent = f',"up":{up}' if up >= 0 else ""
+        more = f',"w":{quote(detail)}' if detail else ""
+        self._write(
+            f'{{"k":"b","i":{number},"p":{quote(path)}{parent},"th":{threading.get_ident()}'
+            f"{more}{self._reading()}}}\n"
+        )
+        return number
+
+    def end(self, number: int) -> None:
+        """The phase of that number ends."""
+        if number >= 0 and self._fd >= 0:
+            self._write(f'{{"k":"e","i":{number}{self._reading()}}}\n')
+
+    def text(self, text: str) -> None:
+        """A text marks this moment."""
+        self._write(
+            f'{{"k":"m","p":{quote(text)},"th":{threading.get_ident()}{self._reading()}}}\n'
+        )
+
+    def reading(self) -> None:
+        """A bare reading, which belongs to no phase."""
+        self._write(f'{{"k":"r"{self._reading()}}}\n')
+
+    def fact(self, name: str, value: str) -> None:
+        """Something learned on the way, such as the version of torch."""
+        t = time.monotonic_ns()
+        self._write(f'{{"k":"fact","t":{t},"name":{quote(name)},"value":{quote(value)}}}\n')
+
+    def missing(self, sentence: str) -> None:
+        """Something cannot be measured."""
+        self._write(f'{{"k":"missing","t":{time.monotonic_ns()},"p":{quote(sentence)}}}\n')
+
+    def close(self) -> None:
+        """Write the last line and close the file. Later calls of any method do nothing."""
+        if self._fd < 0:
+            return
+        if self.own is not None:
+            self.reading()
+        self._write(f'{{"k":"stop","t":{time.monotonic_ns()}}}\n')
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the descriptors and write nothing: in a forked child the file is the parent's."""
+        fd, self._fd = self._fd, -1
+        own, self.own = self.own, None
+        if own is not None:
+            own.close()
+        if fd >= 0:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+    def _reading(self) -> str:
+        """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
+        own = self.own
+        now = time.monotonic_ns()
+        if own is None:
+            return f',"t":{now}'
+        gained = (now - self._refilled_ns) / READING_EVERY_NS
+        self._refilled_ns = now
+        tokens = min(self._tokens + gained, READINGS_IN_A_BURST)
+        if self._dry and tokens < READINGS_IN_A_BURST / 2:
+            # Once dry, stay so until a burst is worth it: phases are exact in runs, not at random.
+            self._tokens = tokens
+            return f',"t":{now}'
+        self._dry = tokens < 1
+        if self._dry:
+            self._tokens = tokens
+            return f',"t":{now}'
+        self._tokens = tokens - 1
+        try:
+            begun, t, rss, high, blind = own.read()
+        except (OSError, ValueError, IndexError) as error:
+            self.own = None
+            own.close()
+            self.missing(f"marks carry time alone from here: {error}")
+            return f',"t":{time.monotonic_ns()}'
+        unseen = ',"x":1' if blind else ""
+        return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}'
+
+    def _write(self, line: str) -> None:
+        fd = self._fd
+        if fd < 0:
+            return
+        data = line.encode("ascii", "backslashreplace")
+        try:
+            written = os.write(fd, data)
+        except OSError as error:
+            self.lost = f"marks end here: {error.strerror}"
+        else:
+            if written == len(data):
+                return
+            # A full disk takes a part of the line before it refuses: leave whole lines only.
+            self.lost = "marks end here: the disk is full"
+            try:
+                os.ftruncate(fd, os.fstat(fd).st_size - written)
+            except OSError:
+                pass
+        self.abandon()
+        sys.stderr.write(f"timeline: {self.lost}\n")
+
+
+class phase:  # noqa: N801 - a context manager, named as it reads in a with statement
+    """``with phase("name"):`` makes a phase of the recording that runs, if one runs.
+
+    It may be nested, and used from threads and from asyncio tasks. The name is the phase's path as
+    it will be shown: ``phase("eval/forward")``. An exception passes through and ends the phase.
+    """
+
+    __slots__ = ("_number", "_session", "_token", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._session: Session | None = None
+
+    def __enter__(self) -> phase:
+        session = current
+        if session is not None:
+            self._session = session
+            self._number = session.begin(str(self.name), up=_inside.get())
+            self._token = _inside.set(self._number)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        session = self._session
+        if session is not None:
+            self._session = None
+            try:
+                _inside.reset(self._token)
+            except ValueError:
+                # A generator or callback left the block in another context than it entered in.
+                pass
+            session.end(self._number)
+
+
+def mark(text: str) -> None:
+    """Mark this moment of the recording that runs, if one runs, with a text."""
+    if current is not None:
+        current.text(str(text))
+
+
+def activate(session: Session) -> None:
+    """Make a session the one that `phase` and `mark` write to."""
+    global current
+    current = session
+
+
+def deactivate() -> None:
+    """Leave no session; phases that are open end as they are left."""
+    global current
+    current = None
+
+
+def _in_forked_child() -> None:
+    # The file, the descriptors on /proc/self (still the parent's) and the phases are the parent's.
+    if current is not None:
+        current.abandon()
+        deactivate()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
+
+
+def quote(text: str) -> str:
+    """The text as a JSON string in ASCII; json itself is imported only for texts that need it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    import json
+
+    return json.dumps(text)

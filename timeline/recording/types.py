@@ -1,0 +1,195 @@
+"""The facts of one run, as read back from its directory: what was read, never what it means.
+
+Times are nanoseconds of ``CLOCK_MONOTONIC`` (int64), sizes are bytes (int64). Columns, not objects:
+a million samples are four arrays. ``UNKNOWN`` (-1) stands where a reading could not be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+UNKNOWN = -1
+"""Stands in a column of sizes for a reading that could not be had."""
+
+End = Literal["exited", "killed", "cut-off", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One quantity that was read over time.
+
+    Attributes:
+        name: such as ``host.rss``; design words, never with a unit in it.
+        unit: ``byte`` for every channel of memory.
+        source: who read it: ``linux``, ``psutil``, ``memory_profiler:psutil_uss``, ``mprof``.
+        exact: whether every reading carries the kernel's maximum since the reading before.
+        reason: a sentence why it is not exact; empty where it is.
+    """
+
+    name: str
+    unit: str
+    source: str
+    exact: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """The sampler's readings of one channel, in the order of time.
+
+    Attributes:
+        channel: what was read.
+        begun_ns: [n] when each read began.
+        t_ns: [n] when each read had ended (before the mark was reset); ``begun_ns <= t_ns``.
+        value: [n] the quantity at that moment.
+        high: [n] its maximum since the reading before, whoever took that; ``UNKNOWN`` where the
+            high-water mark could not be read or reset. Never under ``value`` where known.
+    """
+
+    channel: Channel
+    begun_ns: Ints
+    t_ns: Ints
+    value: Ints
+    high: Ints
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+
+class Kind(IntEnum):
+    """What a mark says."""
+
+    BEGIN = 0
+    END = 1
+    TEXT = 2
+    READING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One mark, as a value; the columns are in `Marks`."""
+
+    kind: Kind
+    t_ns: int
+    name: str
+    phase: int
+    rss: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """What the user's process wrote: begins and ends of phases and texts, in the order of time.
+
+    A mark carries a reading of ``host.rss`` of its own, taken between ``begun_ns`` (before the
+    read) and ``t_ns`` (after the reset), or ``UNKNOWN`` where it carries time alone.
+
+    Attributes:
+        kind: [m] of `Kind`. READING is a bare reading that belongs to no phase.
+        begun_ns: [m]
+        t_ns: [m]
+        phase: [m] the phase's number, equal in its begin and its end and unique in a recording;
+            ``UNKNOWN`` for TEXT and READING.
+        parent: [m] the number of the phase that it was begun in, else ``UNKNOWN``.
+        thread: [m] an id of the thread.
+        name: [m] index into ``names``: the phase's path or the text; ``UNKNOWN`` for READING.
+        rss: [m] ``host.rss`` at the mark.
+        high: [m] the maximum since the reading before, whoever took that.
+        names: every path and text once.
+        details: by phase number, what more is known of it, such as the class of a module.
+    """
+
+    kind: NDArray[np.uint8]
+    begun_ns: Ints
+    t_ns: Ints
+    phase: Ints
+    parent: Ints
+    thread: Ints
+    name: Ints
+    rss: Ints
+    high: Ints
+    names: tuple[str, ...]
+    details: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+    def __iter__(self) -> Iterator[Mark]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Mark:
+        name = int(self.name[i])
+        return Mark(
+            kind=Kind(int(self.kind[i])),
+            t_ns=int(self.t_ns[i]),
+            name=self.names[name] if name >= 0 else "",
+            phase=int(self.phase[i]),
+            rss=int(self.rss[i]),
+            high=int(self.high[i]),
+        )
+
+    @classmethod
+    def none(cls) -> Marks:
+        """No marks at all."""
+        empty = np.empty(0, np.int64)
+        return cls(np.empty(0, np.uint8), *(empty for _ in range(8)), names=())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was run, where, and how it ended.
+
+    Attributes:
+        argv: the target's command as the user wrote it, script or ``-m module`` first.
+        started_ns, ended_ns: monotonic; ``ended_ns`` is the last thing read of an unended run.
+        started_time_ns: wall clock (Unix) at ``started_ns``.
+        interval_ns: asked-for time between two samples; 0 for a foreign recording.
+        backend: the name of what read host memory, as `Channel.source`.
+        end: ``exited`` (with ``exit_code``), ``killed`` (with ``signal``, where known),
+            ``cut-off`` (no end was written and no writer lives), ``running``.
+        facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    host: str
+    pid: int
+    started_ns: int
+    started_time_ns: int
+    ended_ns: int
+    interval_ns: int
+    backend: str
+    end: End
+    exit_code: int | None = None
+    signal: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """The facts of one run.
+
+    Attributes:
+        path: the run directory or foreign file that it was read from.
+        format: the version of the format that it was written in; 0 for a foreign file.
+        series: by channel name.
+        missing: a sentence for each thing that could not be measured.
+        damage: a sentence for each thing that was lost from the file, such as a torn last row.
+    """
+
+    path: Path | None
+    format: int
+    run: Run
+    series: Mapping[str, Series]
+    marks: Marks
+    missing: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What a person sees, one file a format; each is a function of one Analysis."""
