@@ -180,7 +180,7 @@ class Session:
         sys.stderr.write(f"timeline: {self.lost}\n")
 
 
-class phase:  # noqa: N801 - a context manager, named as it reads in a with statement
+class phase:
     """``with phase("name"):`` makes a phase of the recording that runs, if one runs.
 
     It may be nested, and used from threads and from asyncio tasks. The name is the phase's path as

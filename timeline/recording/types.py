@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_NOWHERE: Bools = np.zeros(0, np.bool_)
 
 UNKNOWN = -1
 """Stands in a column of sizes for a reading that could not be had."""
@@ -53,6 +56,7 @@ class Series:
         value: [n] the quantity at that moment.
         high: [n] its maximum since the reading before, whoever took that; ``UNKNOWN`` where the
             high-water mark could not be read or reset. Never under ``value`` where known.
+        blind: [n] bool, memory moved unseen between the read and its reset.
     """
 
     channel: Channel
@@ -60,6 +64,7 @@ class Series:
     t_ns: Ints
     value: Ints
     high: Ints
+    blind: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -104,8 +109,10 @@ class Marks:
         name: [m] index into ``names``: the phase's path or the text; ``UNKNOWN`` for READING.
         rss: [m] ``host.rss`` at the mark.
         high: [m] the maximum since the reading before, whoever took that.
+        blind: [m] bool, memory moved unseen between the read and its reset.
         names: every path and text once.
         details: by phase number, what more is known of it, such as the class of a module.
+        blind: [m] bool, as in `Series`.
     """
 
     kind: NDArray[np.uint8]
@@ -117,8 +124,14 @@ class Marks:
     name: Ints
     rss: Ints
     high: Ints
+    blind: NDArray[np.bool_]
     names: tuple[str, ...]
     details: Mapping[int, str] = field(default_factory=dict)
+    blind: Bools = _NOWHERE
+
+    def __post_init__(self) -> None:
+        if self.blind is _NOWHERE:
+            object.__setattr__(self, "blind", np.zeros(len(self.t_ns), np.bool_))
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -140,8 +153,10 @@ class Marks:
     @classmethod
     def none(cls) -> Marks:
         """No marks at all."""
-        empty = np.empty(0, np.int64)
-        return cls(np.empty(0, np.uint8), *(empty for _ in range(8)), names=())
+        bits, none = np.empty(0, np.uint8), np.empty(0, np.int64)
+        return cls(
+            bits, none, none, none, none, none, none, none, none, np.empty(0, np.bool_), names=()
+        )
 
 
 @dataclass(frozen=True, slots=True)
