@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_NOWHERE: Bools = np.zeros(0, np.bool_)
-
 UNKNOWN = -1
 """Stands in a column of sizes for a reading that could not be had."""
 
@@ -64,7 +62,7 @@ class Series:
     t_ns: Ints
     value: Ints
     high: Ints
-    blind: NDArray[np.bool_]
+    blind: Bools
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -112,7 +110,6 @@ class Marks:
         blind: [m] bool, memory moved unseen between the read and its reset.
         names: every path and text once.
         details: by phase number, what more is known of it, such as the class of a module.
-        blind: [m] bool, as in `Series`.
     """
 
     kind: NDArray[np.uint8]
@@ -124,14 +121,9 @@ class Marks:
     name: Ints
     rss: Ints
     high: Ints
-    blind: NDArray[np.bool_]
+    blind: Bools
     names: tuple[str, ...]
     details: Mapping[int, str] = field(default_factory=dict)
-    blind: Bools = _NOWHERE
-
-    def __post_init__(self) -> None:
-        if self.blind is _NOWHERE:
-            object.__setattr__(self, "blind", np.zeros(len(self.t_ns), np.bool_))
 
     def __len__(self) -> int:
         return len(self.t_ns)
