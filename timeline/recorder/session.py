@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
+from _thread import get_ident
 from contextvars import ContextVar
 from itertools import count
-from typing import TYPE_CHECKING
 
 from timeline._version import __version__
-from timeline.recorder.reading import OwnMemory, open_own_memory
+from timeline.recorder.reading import OwnMemory, open_own_memory, out_of_the_way
 
+# Set here and not imported: typing and threading would bring collections, re and functools, 2 MiB,
+# into a program that may not want them, or that has a module of such a name beside its script.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -59,7 +61,7 @@ class Session:
         self._dry = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         path = os.path.join(directory, f"events.{self.pid}.jsonl")
-        self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644)
+        self._fd = out_of_the_way(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644))
         own, why = open_own_memory() if exact else (None, "")
         self.own: OwnMemory | None = own
         python = ".".join(map(str, sys.version_info[:3]))
@@ -80,7 +82,7 @@ class Session:
         parent = f',"up":{up}' if up >= 0 else ""
         more = f',"w":{quote(detail)}' if detail else ""
         self._write(
-            f'{{"k":"b","i":{number},"p":{quote(path)}{parent},"th":{threading.get_ident()}'
+            f'{{"k":"b","i":{number},"p":{quote(path)}{parent},"th":{get_ident()}'
             f"{more}{self._reading()}}}\n"
         )
         return number
@@ -92,9 +94,7 @@ class Session:
 
     def text(self, text: str) -> None:
         """A text marks this moment."""
-        self._write(
-            f'{{"k":"m","p":{quote(text)},"th":{threading.get_ident()}{self._reading()}}}\n'
-        )
+        self._write(f'{{"k":"m","p":{quote(text)},"th":{get_ident()}{self._reading()}}}\n')
 
     def reading(self) -> None:
         """A bare reading, which belongs to no phase."""
