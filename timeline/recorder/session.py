@@ -15,6 +15,7 @@ from itertools import count
 
 from timeline._version import __version__
 from timeline.recorder.reading import OwnMemory, open_own_memory, out_of_the_way
+from timeline.recorder.say import say
 
 # Set here and not imported: typing and threading would bring collections, re and functools, 2 MiB,
 # into a program that may not want them, or that has a module of such a name beside its script.
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 current: Session | None = None
 """The session of this process, if something records it."""
 
-_inside: ContextVar[int] = ContextVar("timeline_phase", default=-1)
-"""The number of the innermost open phase, by thread and by asyncio task."""
+_inside: ContextVar[Open | None] = ContextVar("timeline_phase", default=None)
+"""The innermost open phase, by thread and by asyncio task."""
+
+_numbers = count()
+"""One count for all sessions of a process: no phase is mistaken for one of an earlier recording."""
 
 READING_EVERY_NS = 250_000
 READINGS_IN_A_BURST = 512
@@ -55,7 +59,6 @@ class Session:
         self.directory = directory
         self.pid = os.getpid()
         self.lost = ""
-        self._numbers = count()
         self._tokens = float(READINGS_IN_A_BURST)
         self._refilled_ns = time.monotonic_ns()
         self._dry = False
@@ -78,7 +81,7 @@ class Session:
         """A phase begins. Returns its number, for `end`; -1 where nothing was written."""
         if self._fd < 0:
             return -1
-        number = next(self._numbers)
+        number = next(_numbers)
         parent = f',"up":{up}' if up >= 0 else ""
         more = f',"w":{quote(detail)}' if detail else ""
         self._write(
@@ -177,28 +180,70 @@ class Session:
             except OSError:
                 pass
         self.abandon()
-        sys.stderr.write(f"timeline: {self.lost}\n")
+        say(self.lost)
+
+
+class Open:
+    """A phase that was begun here, and the one around it. Made by `enter`, ended by `leave`."""
+
+    __slots__ = ("by", "number", "outer", "session")
+
+    def __init__(self, session: Session, number: int, outer: Open | None, by: object) -> None:
+        self.session: Session | None = session
+        self.number = number
+        self.outer = outer
+        self.by = by
+
+
+def enter(path: str, detail: str = "", by: object = None) -> Open | None:
+    """Begin a phase inside the one that is open here; None where nothing records.
+
+    Args:
+        path: the phase's path.
+        detail: what more is known of it, such as a module's class.
+        by: whoever wants to find this phase again among those that are open here.
+    """
+    session = current
+    if session is None:
+        return None
+    outer = _inside.get()
+    # A generator leaves its phase in another order, or in another context, than it entered it:
+    # what has ended meanwhile, or belongs to an earlier recording, is passed over.
+    while outer is not None and outer.session is not session:
+        outer = outer.outer
+    number = session.begin(path, detail, -1 if outer is None else outer.number)
+    opened = Open(session, number, outer, by)
+    _inside.set(opened)
+    return opened
+
+
+def leave(opened: Open | None) -> None:
+    """End a phase; nothing happens where it has ended before, or never began."""
+    if opened is None or opened.session is None:
+        return
+    session, opened.session = opened.session, None
+    if _inside.get() is opened:
+        _inside.set(opened.outer)
+    session.end(opened.number)
 
 
 class phase:
     """``with phase("name"):`` makes a phase of the recording that runs, if one runs.
 
-    It may be nested, and used from threads and from asyncio tasks. The name is the phase's path as
-    it will be shown: ``phase("eval/forward")``. An exception passes through and ends the phase.
+    It may be nested, entered again while it is open, and used from threads and from asyncio tasks.
+    The name is the phase's path as it will be shown: ``phase("eval/forward")``. An exception passes
+    through and ends the phase.
     """
 
-    __slots__ = ("_number", "_session", "_token", "name")
+    __slots__ = ("_opened", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._session: Session | None = None
+        self._opened: Open | None = None
 
     def __enter__(self) -> phase:
-        session = current
-        if session is not None:
-            self._session = session
-            self._number = session.begin(str(self.name), up=_inside.get())
-            self._token = _inside.set(self._number)
+        if current is not None:
+            self._opened = enter(as_text(self.name), by=self)
         return self
 
     def __exit__(
@@ -207,21 +252,20 @@ class phase:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        session = self._session
-        if session is not None:
-            self._session = None
-            try:
-                _inside.reset(self._token)
-            except ValueError:
-                # A generator or callback left the block in another context than it entered in.
-                pass
-            session.end(self._number)
+        if self._opened is None:
+            return
+        # One object may be open several times, in several threads: end the innermost of here.
+        opened = _inside.get()
+        while opened is not None and (opened.by is not self or opened.session is None):
+            opened = opened.outer
+        leave(opened or self._opened)
 
 
 def mark(text: str) -> None:
     """Mark this moment of the recording that runs, if one runs, with a text."""
-    if current is not None:
-        current.text(str(text))
+    session = current
+    if session is not None:
+        session.text(as_text(text))
 
 
 def activate(session: Session) -> None:
@@ -247,10 +291,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_forked_child)
 
 
+def as_text(name: object) -> str:
+    """The name as text; a ``__str__`` that raises must not do so only while something records."""
+    try:
+        return str(name)
+    except Exception:
+        return f"<{type(name).__name__}>"
+
+
 def quote(text: str) -> str:
-    """The text as a JSON string in ASCII; json itself is imported only for texts that need it."""
+    """The text as a JSON string in ASCII."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
-    import json
-
-    return json.dumps(text)
+    try:
+        # What json itself uses; a program may have a json.py of its own beside its script.
+        from _json import encode_basestring_ascii
+    except ImportError:  # another Python than CPython
+        from json.encoder import encode_basestring_ascii
+    return encode_basestring_ascii(text)
