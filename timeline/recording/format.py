@@ -1,0 +1,86 @@
+"""The names and numbers of the run directory, for its writers and its reader. See docs/format.md.
+
+Standard library only, and nothing heavy: the sampler's process imports it.
+"""
+
+from __future__ import annotations
+
+FORMAT_VERSION = 1
+"""The version that is written, in ``meta.json`` under ``timeline``; every smaller one is read.
+
+1 (0.1.0): the first. Streams of rows as .npy, marks as one JSON object a line.
+
+A change that an older reader would misread makes a new version: add a line here and in
+docs/format.md, and keep a recording of each version in tests/data/.
+"""
+
+META = "meta.json"
+SUMMARY = "summary.json"
+CHARTS = ("report.png", "report.html")
+
+HEADER_BYTES = 256
+"""Of every ``samples.<stream>.npy``, so that rows begin at the same offset in all of them."""
+
+Fields = tuple[tuple[str, str], ...]
+"""The names and NumPy types of a stream's columns, in the order of their bytes."""
+
+HOST_FIELDS: Fields = (
+    ("t_ns", "<i8"),
+    ("read_ns", "<u4"),
+    ("flags", "<u4"),
+    ("rss", "<i8"),
+    ("hwm", "<i8"),
+)
+HIGH_IS_KNOWN = 1
+"""Bit of ``flags``: ``hwm`` is the maximum since the reading before, whoever took that."""
+BLIND = 2
+"""Bit of ``flags``: memory moved between the read and the reset, where no ``hwm`` will tell it."""
+
+LIMIT = 1 << 60
+"""No time (36 years, in ns) and no size (an EiB) is larger: what is, was not written by us. Sums
+and differences of a few such numbers still fit 64 bits."""
+
+
+def samples_name(stream: str) -> str:
+    """The file of a stream of samples."""
+    return f"samples.{stream}.npy"
+
+
+def events_name(pid: int) -> str:
+    """The file of one process's marks."""
+    return f"events.{pid}.jsonl"
+
+
+def stream_of(name: str) -> str | None:
+    """The stream of a file of samples; None for any other file."""
+    return _between("samples.", name, ".npy")
+
+
+def pid_of(name: str) -> int | None:
+    """The process of a file of marks; None for any other file."""
+    digits = _between("events.", name, ".jsonl")
+    plain = digits is not None and digits.isascii() and digits.isdigit() and len(digits) < 20
+    return int(digits) if digits is not None and plain else None
+
+
+def temporary_name(name: str) -> str:
+    """Where a file is written before it is renamed to its name."""
+    return f"{name}.new"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of that name in a run directory is one that timeline writes."""
+    whole = (META, SUMMARY, *CHARTS)
+    return (
+        name in whole
+        or name in map(temporary_name, whole)
+        or stream_of(name) is not None
+        or pid_of(name) is not None
+    )
+
+
+def _between(start: str, name: str, end: str) -> str | None:
+    long_enough = len(name) > len(start) + len(end)
+    if long_enough and name.startswith(start) and name.endswith(end):
+        return name[len(start) : -len(end)]
+    return None
