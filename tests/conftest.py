@@ -1,0 +1,147 @@
+"""What all tests share: running Python and timeline as a person would, and leaving no trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A test that hangs must not take CI's whole time; a run of this machine's slowest takes a minute.
+TIME_LIMIT_S = 240
+
+
+@dataclass
+class Ended:
+    """A process that ended: its exit code (negative: a signal's number) and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+    recording: Path | None = None
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This environment, as a person's shell would have it: nothing of pytest's or of a recorder's.
+
+    The checkout is importable from any directory, since the project may not be installed.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "TIMELINE_", "PYTHON")) and name != "COLUMNS"
+    }
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None, **options) -> Ended:
+    """Run a command to its end, in a session of its own, with no standard input but `input`."""
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    process = subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environment(**(env or {})),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        start_new_session=True,
+        **options,
+    )
+    return Ended(process.returncode, process.stdout, process.stderr)
+
+
+@pytest.fixture
+def write_script(tmp_path):
+    """``write_script(text, name="script.py")`` writes a program; returns its path."""
+
+    def write(text: str, name: str = "script.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """``run_python(*args, env=None, cwd=None, input=None)`` runs a fresh ``python``."""
+
+    def run_it(*args: object, cwd: Path | None = None, **options) -> Ended:
+        return run([sys.executable, *map(str, args)], cwd=cwd or tmp_path, **options)
+
+    return run_it
+
+
+@pytest.fixture
+def run_timeline(tmp_path):
+    """``run_timeline(script, *args, options=["--no-charts"])`` records a script to its end.
+
+    The recording goes to ``run.timeline`` in the test's directory unless ``-o`` is among the
+    options; ``.recording`` of what is returned is its path, if it was made.
+    """
+
+    def record(*target: object, options=("--no-charts",), cwd=None, **more) -> Ended:
+        options = list(map(str, options))
+        out = Path(options[options.index("-o") + 1]) if "-o" in options else None
+        if out is None:
+            out = tmp_path / "run.timeline"
+            options += ["-o", str(out)]
+        command = [sys.executable, "-m", "timeline", *options, *map(str, target)]
+        ended = run(command, cwd=cwd or tmp_path, **more)
+        ended.recording = out if out.is_dir() else None
+        return ended
+
+    return record
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(map(int, task.read_text().split()))
+        except OSError:
+            pass  # the thread ended meanwhile
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    """After each test: no session, no import hook or patch of ours, no child, no thread."""
+    from timeline.recorder import session
+
+    children = _children()
+    threads = set(threading.enumerate())
+    finders = list(sys.meta_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    left = []
+    if session.current is not None:
+        left.append(f"an active session in {session.current.directory}")
+    left += [f"an import hook: {f!r}" for f in sys.meta_path if f not in finders and _ours(f)]
+    left += [f"a signal handler for {n}" for n, h in handlers.items() if signal.getsignal(n) != h]
+    left += [f"a thread: {t.name}" for t in set(threading.enumerate()) - threads if _ours(t)]
+    for pid in _children() - children:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        # A browser or a kernel that a wider fixture keeps is theirs to end.
+        if "timeline" in command:
+            left.append(f"a child process {pid}: {command}")
+    session.deactivate()
+    assert not left, f"left behind: {left}"
+
+
+def _ours(thing: object) -> bool:
+    kind = type(thing)
+    named = f"{kind.__module__} {getattr(thing, 'name', '')} {getattr(thing, '__module__', '')}"
+    return "timeline" in named
