@@ -49,6 +49,18 @@ def _three_digits(value: float) -> str:
     return f"{value:.0f}"
 
 
+def byte_unit(count: int) -> tuple[str, int]:
+    """The name and size in bytes of the largest binary unit that ``count`` bytes fill.
+
+    >>> byte_unit(1536), byte_unit(5)
+    (('KiB', 1024), ('B', 1))
+    """
+    for unit, factor in (("TiB", TiB), ("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):
+        if abs(count) >= factor:
+            return unit, factor
+    return "B", 1
+
+
 def parse_bytes(text: str) -> int:
     """The bytes that a text such as ``4GiB``, ``512 MB`` or ``1048576`` stands for.
 
@@ -83,6 +95,21 @@ def format_duration(seconds: float) -> str:
     if whole < 86400:
         return _two(whole // 3600, "h", whole % 3600 // 60, "min")
     return _two(whole // 86400, "d", whole % 86400 // 3600, "h")
+
+
+def time_unit(duration_ns: int) -> tuple[str, int]:
+    """The name and nanoseconds of the unit for the ticks of a time axis of that length.
+
+    >>> time_unit(90 * 10**9), time_unit(7200 * 10**9)
+    (('s', 1000000000), ('h', 3600000000000))
+    """
+    second = 10**9
+    for unit, factor, least in (
+        ("d", 86400, 172800), ("h", 3600, 7200), ("min", 60, 300), ("s", 1, 1),
+    ):  # fmt: skip
+        if duration_ns >= least * second:
+            return unit, factor * second
+    return ("ms", 10**6) if duration_ns >= 10**6 else ("µs", 1000)
 
 
 def _short(value: float) -> str:
