@@ -1,0 +1,1 @@
+"""What memory should be: models that say so without running anything."""
