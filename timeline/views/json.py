@@ -1,0 +1,94 @@
+"""The JSON document of a run, for programs; docs/report.md describes its keys.
+
+Versioned by its key ``timeline``: keys may be added, those that are there keep their meaning.
+"""
+
+from __future__ import annotations
+
+import json
+
+from timeline.analysis.types import Analysis, ChannelSummary, Curve, PhasePeak, PhaseSummary
+
+VERSION = 1
+"""
+1  (0.1.0) the first
+"""
+
+
+def render(analysis: Analysis) -> str:
+    """The document as text, in ASCII, with a newline at its end."""
+    return json.dumps(document(analysis), indent=1, allow_nan=False) + "\n"
+
+
+def document(analysis: Analysis) -> dict[str, object]:
+    """The document as values of JSON: bytes and counts are ints, seconds floats, unknown null."""
+    run = analysis.run
+    return {
+        "timeline": VERSION,
+        "run": {
+            "argv": list(run.argv),
+            "end": run.end,
+            "exit_code": run.exit_code,
+            "signal": run.signal,
+            "missing": list(analysis.missing),
+            "ending": analysis.ending,
+            "cwd": run.cwd,
+            "host": run.host,
+            "pid": run.pid if run.pid >= 0 else None,
+            "started_unix_s": run.started_time_ns / 1e9,
+            "interval_s": run.interval_ns / 1e9 or None,
+            "backend": run.backend,
+            "facts": dict(run.facts),
+        },
+        "duration_s": analysis.duration_ns / 1e9,
+        "channels": {
+            each.channel.name: _channel(each, analysis.curves[each.channel.name])
+            for each in analysis.channels
+        },
+        "phases": [_phase(each) for each in analysis.phases],
+        "outside": _phase(analysis.outside) if analysis.outside else None,
+        "marks": [{"t_s": each.t_ns / 1e9, "text": each.text} for each in analysis.marks],
+        "notes": list(analysis.notes),
+        "breakdown": None,
+        "comparison": [],
+    }
+
+
+def _channel(summary: ChannelSummary, curve: Curve) -> dict[str, object]:
+    # Without a single reading there is no peak: null, never a zero that looks like one.
+    read = len(curve.t_ns) > 0
+    return {
+        "unit": summary.channel.unit,
+        "samples": summary.samples,
+        "peak": summary.peak if read else None,
+        "peak_t_s": summary.peak_ns / 1e9 if read else None,
+        "peak_phase": summary.peak_phase,
+        "exact": summary.exact,
+        "longest_gap_s": summary.longest_gap_ns / 1e9,
+        "reason": summary.reason,
+        "source": summary.channel.source,
+        "baseline": summary.baseline if read else None,
+        "gaps": [[begin / 1e9, end / 1e9] for begin, end in curve.gaps_ns.tolist()],
+    }
+
+
+def _phase(phase: PhaseSummary) -> dict[str, object]:
+    return {
+        "path": phase.path,
+        "count": phase.count,
+        "total_s": phase.total_ns / 1e9,
+        "peak": {name: _peak(each) for name, each in phase.peak.items()},
+        "open": phase.open,
+        "share": phase.share,
+        "reason": phase.reason,
+    }
+
+
+def _peak(peak: PhasePeak) -> dict[str, object]:
+    return {
+        "bytes": peak.bytes,
+        "delta": peak.delta,
+        "exact": peak.exact,
+        "kept": peak.kept,
+        "t_s": peak.t_ns / 1e9,
+    }
