@@ -10,6 +10,13 @@ from timeline._version import __version__
 from timeline.errors import TimelineError
 from timeline.recorder.session import mark, phase
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from timeline.analysis.analyze import analyze
+    from timeline.interchange.loading import load
+    from timeline.recorder.decorator import record
+    from timeline.recorder.recorder import Recorder
+
 __all__ = ["Recorder", "TimelineError", "__version__", "analyze", "load", "mark", "phase", "record"]
 
 _LATER = {

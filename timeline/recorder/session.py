@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 current: Session | None = None
 """The session of this process, if something records it."""
 
+forked_while_recording = False
+"""Whether this process was forked from one that was recorded, as a DataLoader's worker is."""
+
 _inside: ContextVar[Open | None] = ContextVar("timeline_phase", default=None)
 """The innermost open phase, by thread and by asyncio task."""
 
@@ -282,9 +285,11 @@ def deactivate() -> None:
 
 def _in_forked_child() -> None:
     # The file, the descriptors on /proc/self (still the parent's) and the phases are the parent's.
+    global forked_while_recording
     if current is not None:
         current.abandon()
         deactivate()
+        forked_while_recording = True
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,129 @@
+"""The process beside: samples the process that started it, until that one says stop or is gone.
+
+A thread in the user's process takes no sample while C code holds the GIL (0 to 1 during a
+``json.loads`` of seconds); a process takes every one. It is started by `timeline.recorder.spawn`
+and speaks with it by two pipes: in come a line of JSON with what to do and a line with how the
+recording ended, out go its pid and, last, ``done``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from typing import Any
+
+LOOK_EVERY_S = 0.1
+"""How often to look whether the target lives. Its samples tell when it ended, not this."""
+
+DONE = b"done\n"
+
+
+def main() -> None:
+    """Do what the first line on stdin says; what goes wrong is the last line on stdout."""
+    _deaf()
+    try:
+        task = json.loads(_line())
+        os.write(1, b"%d\n" % os.getpid())
+        _sample(task)
+        os.write(1, DONE)
+    except Exception as error:
+        try:
+            os.write(1, f"{type(error).__name__}: {error}".encode("utf-8", "replace"))
+        except OSError:  # nobody listens any more
+            pass
+        sys.exit(1)
+
+
+def _sample(task: dict[str, Any]) -> None:
+    # Behind our own: a file of the user's program must not stand for a module of the library.
+    sys.path += [entry for entry in task.pop("path") if entry not in sys.path]
+    target = Target(task["pid"])
+    # Imported here, where what goes wrong is told.
+    from timeline.recorder.beside import Beside
+    from timeline.recorder.overall import Overall
+
+    fd = task.pop("overall")
+    beside = Beside(overall=None if fd is None else Overall(fd), **task)
+    beside.start()
+    words = _until_told(target)
+    if words is None:
+        beside.stop(end="killed")
+    else:
+        beside.stop(**words)
+
+
+def _until_told(target: Target) -> dict[str, Any] | None:
+    """The words that the recording ended with; None if the target went without any."""
+    heard: list[bytes] = []
+    told = threading.Event()
+
+    def listen() -> None:
+        # An end of the pipe without a word says nothing: the program may have closed every
+        # descriptor that it found, or have forked a child that holds the other end.
+        line = _line()
+        if line:
+            heard.append(line)
+            told.set()
+
+    threading.Thread(target=listen, name="timeline-listen", daemon=True).start()
+    while not told.wait(LOOK_EVERY_S):
+        if not target.lives():
+            # What it said just before it went counts.
+            return json.loads(heard[0]) if told.wait(LOOK_EVERY_S) else None
+    words: dict[str, Any] = json.loads(heard[0])
+    return words
+
+
+def _line() -> bytes:
+    """The next line on stdin, whole; empty at the end of it."""
+    line = sys.stdin.buffer.readline()
+    return line if line.endswith(b"\n") else b""
+
+
+def _deaf() -> None:
+    """Let Ctrl-C, a closed terminal and a polite end of the job go by: only the target's counts."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
+class Target:
+    """The process that is sampled, and whether it lives. A pidfd cannot mean another process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._gone = False
+        self._poll: select.poll | None = None
+        if hasattr(os, "pidfd_open"):
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._gone = True
+            except OSError:  # a kernel before 5.3
+                pass
+            else:
+                self._poll = select.poll()
+                self._poll.register(pidfd, select.POLLIN)
+
+    def lives(self) -> bool:
+        """Whether it runs; a zombie does not."""
+        if self._gone:
+            return False
+        if self._poll is not None:
+            return not self._poll.poll(0)
+        if os.name == "nt":  # there os.kill(pid, 0) is Ctrl-C
+            import psutil
+
+            return bool(psutil.pid_exists(self._pid))
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass
+        return True
