@@ -1,0 +1,48 @@
+"""Record where a Python program's memory goes, by phase and with exact peaks.
+
+  timeline [options] script.py [args...]       record a program
+  timeline [options] -m package.module [args...]
+  timeline report RUN                          show a recording again, or make its charts
+  timeline export RUN --to mprof               write it in another tool's format
+  timeline doctor                              say what can be measured here
+
+A first word that is none of report, export and doctor is a script; ./report is a script, too.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from timeline.errors import TimelineError, UsageError
+from timeline.recorder.say import say
+
+VERBS = {
+    "report": "timeline.cli.report",
+    "export": "timeline.cli.export",
+    "doctor": "timeline.cli.doctor",
+}
+"""Each is a module with ``run(arguments) -> exit code``; its help is its docstring."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        argv: the words after the program's name; by default those of this process.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    home = VERBS.get(words[0]) if words else None
+    try:
+        if home is not None:
+            run = import_module(home).run
+            return int(run(words[1:]))
+        from timeline.cli.record import run_and_record
+
+        return run_and_record(words, help=__doc__)
+    except UsageError as error:
+        say(str(error))
+        return 2
+    except TimelineError as error:
+        say(str(error))
+        return 1

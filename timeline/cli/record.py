@@ -1,0 +1,217 @@
+"""The verb without a word: run a program, record it, show the recording."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+
+from timeline._version import __version__
+from timeline.errors import UsageError
+from timeline.recorder.directory import make_directory
+from timeline.recorder.launch import Ended, run
+from timeline.recorder.options import checked_interval
+from timeline.recorder.probes import BACKENDS, resolve
+from timeline.recorder.say import say
+
+WITH_VALUE = ("-o", "--output", "--interval", "--backend")
+"""Options that take the next word. All that stands behind the script is the script's."""
+
+
+def run_and_record(words: list[str], *, help: str) -> int:
+    """Run a program and record it; returns its exit code, or ends by the signal that killed it.
+
+    Args:
+        words: options, then a script or ``-m`` and a module, then the program's own arguments.
+        help: what ``--help`` says first.
+
+    Raises:
+        TimelineError: there is nothing to run, or nowhere to record it.
+    """
+    options, target = _split(words)
+    chosen = _parser(help).parse_args(options)
+    if not target:
+        raise UsageError("there is no script to run: see timeline --help")
+    interval_ns = _interval_ns(chosen.interval)
+    resolve(chosen.backend)
+    name = _module_name(target) if target[0] == "-m" else _script_name(target[0])
+    directory = make_directory(
+        chosen.output or "", name, numbered=not chosen.output, force=chosen.force
+    )
+    ended = run(
+        target,
+        directory,
+        interval_ns=interval_ns,
+        exact=not chosen.no_exact,
+        backend=chosen.backend,
+    )
+    try:
+        show(directory, charts=not chosen.no_charts)
+    except KeyboardInterrupt:
+        say(f"stopped; the recording is complete: see timeline report {directory}")
+    return _end_as(ended)
+
+
+def show(directory: str, *, charts: bool) -> None:
+    """Print the table and make the charts. What fails costs itself and a sentence.
+
+    Args:
+        directory: the run directory, finished.
+        charts: whether to make ``report.png`` and ``report.html``.
+    """
+    if sys.stderr is None:
+        return
+    try:
+        # Not before the program has ended: these import numpy, and the charts much more.
+        from timeline.analysis.analyze import analyze
+        from timeline.interchange.loading import load
+        from timeline.views import text
+        from timeline.views.terminal import look_of
+
+        analysis = analyze(load(directory))
+        look = look_of(sys.stderr)
+        table = text.render(analysis, width=look.width, color=look.color, ascii=look.ascii)
+        sys.stderr.write(table)
+        sys.stderr.flush()
+    except Exception as error:
+        say(f"no table: {_why(error)}")
+        say(f"recorded in {directory}")
+        return
+    made = []
+    for view in ("png", "html") if charts else ():
+        path = Path(directory, f"report.{view}")
+        try:
+            importlib.import_module(f"timeline.views.{view}").write(analysis, path)
+        except Exception as error:
+            say(f"no {path.name}: {_why(error)}")
+        else:
+            made.append(path.name)
+    say(f"recorded in {directory}" + (f", with {' and '.join(made)}" if made else ""))
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _end_as(ended: Ended) -> int:
+    """The exit code of a program that exited; otherwise this process ends by the same signal."""
+    if ended.code is not None:
+        return ended.code
+    try:
+        import resource
+
+        # The program has dumped its core, if it was to; a second one would be ours.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    except (ImportError, OSError, ValueError):
+        pass
+    try:
+        signal.signal(ended.signal, signal.SIG_DFL)
+    except (OSError, ValueError):  # SIGKILL and SIGSTOP have no handler
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {ended.signal})
+    os.kill(os.getpid(), ended.signal)
+    return 128 + ended.signal
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our options, and the command: a script or ``-m`` and a module, and what stands behind."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word == "--":
+            return words[:at], words[at + 1 :]
+        if word == "-m":
+            if at + 1 == len(words):
+                raise UsageError("-m names no module: see timeline --help")
+            return words[:at], words[at:]
+        if word.startswith("-m") and not word.startswith("--"):
+            return words[:at], ["-m", word[2:], *words[at + 1 :]]
+        if not word.startswith("-") or word == "-":
+            return words[:at], words[at:]
+        at += 2 if word in WITH_VALUE else 1
+    return words, []
+
+
+def _parser(help: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="timeline",
+        usage="timeline [options] script.py [args...]",
+        description=help,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"timeline {__version__}")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="the run directory; NAME-YYYYMMDD-HHMMSS.timeline by default",
+    )
+    parser.add_argument(
+        "--interval", metavar="S", default="0.01", help="seconds between two samples (0.01)"
+    )
+    parser.add_argument(
+        "--no-exact", action="store_true", help="leave the kernel's high-water mark alone"
+    )
+    parser.add_argument("--no-charts", action="store_true", help="the table only")
+    parser.add_argument("--force", action="store_true", help="overwrite the recording in DIR")
+    parser.add_argument(
+        "--backend", metavar="NAME", default="auto", help=f"one of {', '.join(BACKENDS)}"
+    )
+    return parser
+
+
+def _interval_ns(text: str) -> int:
+    try:
+        return checked_interval(float(text))
+    except (UsageError, ValueError):
+        raise UsageError(
+            f"--interval is {text!r}: give seconds over 0 and up to an hour, such as 0.01"
+        ) from None
+
+
+def _script_name(script: str) -> str:
+    """What the recording of a script is called.
+
+    Raises:
+        UsageError: it is nothing that Python can run.
+    """
+    if script == "-":
+        return "stdin"
+    path = Path(script)
+    try:
+        if path.is_dir():
+            if not any((path / name).is_file() for name in ("__main__.py", "__main__.pyc")):
+                raise UsageError(f"{script} is a directory without a __main__.py: name a script")
+        elif not path.exists():
+            raise UsageError(f"there is no script {script}: see timeline --help")
+        elif path.is_file():
+            path.open("rb").close()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"the script {script} cannot be read: {why}") from None
+    return path.absolute().stem if path.name in ("", "..") else path.stem
+
+
+def _module_name(target: list[str]) -> str:
+    """What the recording of a module is called.
+
+    Raises:
+        UsageError: there is no package or module of its first name.
+    """
+    module = target[1]
+    first = module.partition(".")[0]
+    here = [] if sys.flags.safe_path else [os.getcwd()]
+    sys.path[:0] = here
+    try:
+        found = importlib.util.find_spec(first) is not None
+    except (ImportError, ValueError):
+        found = bool(first)
+    finally:
+        del sys.path[: len(here)]
+    if not found:
+        raise UsageError(f"there is no module {first or module!r} to run with -m")
+    return module

@@ -1,0 +1,194 @@
+"""Samples one process into one run directory, from a thread of its own, to whatever end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from timeline.recorder.probes import open_probe, resolve
+from timeline.recorder.sampler import Sampler
+from timeline.recorder.say import say
+from timeline.recording.alive import writer_identity
+from timeline.recording.format import (
+    FORMAT_VERSION,
+    HOST_FIELDS,
+    META,
+    SUMMARY,
+    samples_name,
+)
+from timeline.recording.writer import SampleWriter, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from timeline.recorder.overall import Overall
+
+ENDS_WITHIN_S = 5.0
+"""A reading takes well under a millisecond, and one by ``ps`` some 20."""
+
+
+class Beside:
+    """The sampler of one recording: its thread, and the files of a recording that it writes.
+
+    It has the life of the recording: `start`, then `stop`, each once. Where the sampler is lost on
+    the way, by a full disk or by an error, one line says so, the recording holds the reason, and
+    everything else goes on.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        directory: str,
+        *,
+        argv: Sequence[str],
+        cwd: str,
+        interval_ns: int = 10_000_000,
+        exact: bool = True,
+        backend: str = "auto",
+        overall: Overall | None = None,
+        facts: Mapping[str, str] | None = None,
+        missing: Sequence[str] = (),
+    ) -> None:
+        """Open the process and the file of samples.
+
+        Args:
+            pid: the process to sample.
+            directory: the run directory; it exists.
+            argv: the target's command as the user wrote it.
+            cwd: where it runs.
+            interval_ns: time between two samples, over 0.
+            exact: whether to reset the kernel's high-water mark.
+            backend: a name of `timeline.recorder.probes.BACKENDS`.
+            overall: where the largest mark is kept for the process itself to see.
+            facts: more that is worth showing.
+            missing: a sentence for each thing that is already known not to be measurable.
+
+        Raises:
+            UsageError: there is no such backend, or it cannot be used here.
+            OSError: the process is gone, or cannot be read.
+            RecordingError: the file cannot be made.
+        """
+        self._directory = directory
+        self._source = resolve(backend)
+        self._probe = open_probe(self._source, pid, exact=exact, overall=overall)
+        self._writer = SampleWriter(os.path.join(directory, samples_name("host")), HOST_FIELDS)
+        self._told = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
+        self._lost = ""
+        self._high = 0
+        self._end_writing = threading.Lock()
+        self._sampler = Sampler(
+            self._probe,
+            self._keep,
+            interval_ns=interval_ns,
+            now=time.monotonic_ns,
+            wait=self._told.wait,
+        )
+        self._meta = {
+            "timeline": FORMAT_VERSION,
+            "argv": list(argv),
+            "cwd": cwd,
+            **writer_identity(),
+            "pid": pid,
+            "started": _both_clocks(),
+            "interval_ns": interval_ns,
+            "backend": self._source,
+            "channels": {
+                "host.rss": {
+                    "stream": "host",
+                    "value": "rss",
+                    "high": "hwm",
+                    "unit": "byte",
+                    "source": self._source,
+                    "exact": self._probe.exact,
+                    "reason": self._probe.reason,
+                }
+            },
+            "missing": list(missing),
+            "facts": {**_own_facts(), **(facts or {})},
+        }
+
+    @property
+    def exact(self) -> bool:
+        """Whether the rows carry the kernel's high-water mark."""
+        return self._probe.exact
+
+    def start(self) -> None:
+        """Write ``meta.json`` and begin to sample.
+
+        Raises:
+            RecordingError: it cannot be written.
+        """
+        write_json(self._directory, META, self._meta)
+        self._thread.start()
+
+    def stop(
+        self,
+        *,
+        end: str,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        last: int = 0,
+        missing: Sequence[str] = (),
+    ) -> None:
+        """Take the last sample, close the file and write ``summary.json``.
+
+        Args:
+            end: ``exited`` or ``killed``.
+            exit_code: of an exited process.
+            signal: name of the signal that killed it, such as ``SIGKILL``.
+            last: what the kernel said after the end was the maximum since the last reading, in
+                bytes; 0 where it said nothing.
+            missing: a sentence for each thing that was found not to have been measured.
+
+        Raises:
+            RecordingError: it cannot be written.
+        """
+        self._told.set()
+        self._thread.join(ENDS_WITHIN_S)
+        ended = _both_clocks()
+        if last:
+            self._keep(ended["monotonic_ns"], 0, 1, -1, last)
+        self._writer.close()
+        if not self._thread.is_alive():
+            self._probe.close()
+        lost = self._lost or self._writer.lost
+        write_json(
+            self._directory,
+            SUMMARY,
+            {
+                "timeline": FORMAT_VERSION,
+                "end": end,
+                "exit_code": exit_code,
+                "signal": signal,
+                "ended": ended,
+                "samples": {"host": self._writer.rows},
+                "hwm": self._high,
+                "missing": [*([lost] if lost else []), *missing],
+            },
+        )
+
+    def _run(self) -> None:
+        try:
+            if not self._sampler.run():
+                self._lost = self._writer.lost or "samples end early: a row could not be written"
+        except Exception as error:
+            self._lost = f"samples end early: {type(error).__name__}: {error}"
+        if self._lost:
+            say(self._lost)
+
+    def _keep(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
+        self._high = max(self._high, rss, hwm)
+        return self._writer.append(t_ns, read_ns, flags, rss, hwm)
+
+
+def _both_clocks() -> dict[str, int]:
+    return {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
+
+
+def _own_facts() -> dict[str, str]:
+    import platform
+
+    return {"python": platform.python_version(), "platform": platform.platform()}

@@ -1,0 +1,84 @@
+"""The command line of plain Python that runs a program as this interpreter would have run it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INJECT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inject")
+"""The directory of our sitecustomize."""
+
+LOADED_FIRST = ("contextvars", "fcntl", "mmap", "resource", "timeline")
+"""What our part imports in the program that plain Python would not have, and that is a file which
+one beside the script could stand before. A test holds this list to what is imported."""
+
+
+def interpreter_options() -> list[str]:
+    """What was given to this interpreter before ``-m timeline``: ``-u``, ``-W error``, ``-X dev``."""
+    options: list[str] = []
+    words = iter(sys.orig_argv[1:])
+    for word in words:
+        if word == "--check-hash-based-pycs":
+            options += [word, next(words, "default")]
+            continue
+        if not word.startswith("-") or word in ("-", "--"):
+            break
+        # One word may hold several: -um is -u and -m.
+        for at, letter in enumerate(word[1:], 1):
+            if letter in "mc":
+                if at > 1:
+                    options.append(word[:at])
+                return options
+            if letter in "WX":
+                options.append(word)
+                if at == len(word) - 1:
+                    options.append(next(words, ""))
+                break
+        else:
+            options.append(word)
+    return options
+
+
+def why_no_phases(target: Sequence[str]) -> str:
+    """Why our part cannot be run in the program, or nothing."""
+    flags = sys.flags
+    if flags.isolated or flags.ignore_environment or flags.no_site:
+        return "Python was started with -I, -E or -S, and does not look for the recorder's part"
+    home = os.getcwd()
+    if target[0] != "-m":
+        script = os.path.realpath(target[0])
+        home = script if os.path.isdir(script) else os.path.dirname(script)
+    places = [] if flags.safe_path else [home]
+    places += [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    for place in places:
+        for name in LOADED_FIRST:
+            found = _module_file(place, name)
+            if found:
+                return f"{found} would be hidden by the {name} that the recorder has to import"
+    return ""
+
+
+def _module_file(place: str, name: str) -> str:
+    path = os.path.join(place, name)
+    for file in (path + ".py", os.path.join(path, "__init__.py")):
+        if os.path.isfile(file):
+            ours = os.path.dirname(os.path.dirname(INJECT))
+            return "" if os.path.realpath(os.path.dirname(file)) == os.path.realpath(ours) else file
+    return ""
+
+
+def own_name() -> str:
+    """The name that this Python was called by, if calling it so again finds it."""
+    name = sys.orig_argv[0] if sys.orig_argv else ""
+    places = [""] if os.path.dirname(name) else os.get_exec_path()
+    for place in places:
+        path = os.path.join(place, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return (
+                name if os.path.abspath(path) == os.path.abspath(sys.executable) else sys.executable
+            )
+    return sys.executable

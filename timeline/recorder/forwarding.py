@@ -1,0 +1,157 @@
+"""Signals for the launcher that are meant for the program, each passed on once.
+
+A signal may be sent to the launcher alone (``kill PID``, a supervisor) or to all processes of its
+group (Ctrl-C, ``kill %1``, ``timeout``, systemd, Slurm): then the program has it already, and a
+second one would interrupt its clean-up. Nothing in a signal tells the two apart. So a second child,
+the witness, sits in the same group and does nothing; what it has got too went to all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
+"""What ends a process if it does nothing, and others send on purpose."""
+
+TOLD_WITHIN_MS = 100
+"""How long the witness may take to be told what the launcher was. It takes microseconds, but on a
+loaded machine it has to get a processor first."""
+
+
+class Forwarding:
+    """Inside of a ``with``, signals go to the process that `to` names, and not to this one.
+
+    Those that this process ignores when it begins are left ignored, here and in what it starts.
+    """
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._early: list[int] = []
+        self._before: list[tuple[int, object]] = []
+        self._witness = Witness()
+
+    def to(self, pid: int) -> None:
+        """Send signals there from now on, those that came before it was known included.
+
+        The process must stay unreaped as long as signals go to it: its number is its own till then.
+        """
+        self._pid = pid
+        for number in self._early:
+            _send(pid, number)
+
+    def __enter__(self) -> Forwarding:
+        numbers = [getattr(signal, name) for name in FORWARDED if hasattr(signal, name)]
+        numbers = [each for each in numbers if signal.getsignal(each) != signal.SIG_IGN]
+        self._before = [(each, signal.getsignal(each)) for each in numbers]
+        for number in numbers:
+            signal.signal(number, self._forward)
+        self._witness.start(numbers)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before:
+            # None: it was not set from Python; what ends a process by default does so again.
+            signal.signal(number, handler or signal.SIG_DFL)  # type: ignore[arg-type]
+        self._witness.end()
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        if self._witness.has_got(number):
+            return
+        if self._pid:
+            _send(self._pid, number)
+        else:
+            self._early.append(number)
+
+
+class Witness:
+    """A child that tells which signals it got. Where none can be had, it never got any."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._told = self._alive = -1
+        self._got: list[int] = []
+
+    def start(self, numbers: list[int]) -> None:
+        """Fork it; no thread of this process may run yet."""
+        if not hasattr(os, "fork"):
+            return
+        self._told, tell = os.pipe()
+        lives, self._alive = os.pipe()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            self._pid = -1
+        if self._pid == 0:
+            _witness(numbers, tell, lives, (self._told, self._alive))
+        os.close(tell)
+        os.close(lives)
+
+    def has_got(self, number: int) -> bool:
+        """Whether one signal of that number, not asked for before, went to it as well."""
+        if self._told < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._told, select.POLLIN)
+        while number not in self._got and poll.poll(TOLD_WITHIN_MS):
+            told = os.read(self._told, 64)
+            if not told:
+                # It is gone: from here on all is passed on.
+                self._close()
+                return False
+            self._got += told
+        if number in self._got:
+            self._got.remove(number)
+            return True
+        return False
+
+    def end(self) -> None:
+        """Let it end."""
+        self._close()
+        if self._pid > 0:
+            try:
+                os.waitpid(self._pid, 0)
+            except ChildProcessError:
+                pass
+
+    def _close(self) -> None:
+        for fd in (self._told, self._alive):
+            if fd >= 0:
+                os.close(fd)
+        self._told = self._alive = -1
+
+
+def _witness(numbers: list[int], tell: int, lives: int, others: tuple[int, ...]) -> None:
+    """In the child: tell of each signal, until the launcher ends, in whatever way."""
+    try:
+        # The program's pipes shall end with the program.
+        for fd in (0, 1, 2, *others):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda number, frame: None)
+        os.read(lives, 1)
+    finally:
+        os._exit(0)
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        # It has ended, or runs as another user by now.
+        pass

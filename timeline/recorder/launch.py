@@ -1,0 +1,192 @@
+"""Runs a program as plain Python in a process of its own, and samples it from beside.
+
+The command is ``python [options] script.py args``, with the options of this interpreter, and
+nothing of ours in it: ``__main__``, ``sys.argv``, tracebacks, ``multiprocessing`` and exit codes are
+Python's own. The part that marks phases comes in by a ``sitecustomize`` in a directory that is put
+first on ``PYTHONPATH``, and takes directory and variables away again before the program begins.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from timeline.errors import TimelineError
+from timeline.recorder.beside import Beside
+from timeline.recorder.command import INJECT, interpreter_options, own_name, why_no_phases
+from timeline.recorder.forwarding import Forwarding
+from timeline.recorder.overall import make_overall
+from timeline.recorder.probes import resolve
+from timeline.recorder.say import say
+from timeline.recording.format import events_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from timeline.recorder.overall import Overall
+
+VARIABLE = "TIMELINE_RECORDS"
+
+
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        code: its exit code; None if a signal killed it.
+        signal: that signal's number, or 0.
+    """
+
+    def __init__(self, code: int | None, signal: int) -> None:
+        self.code = code
+        self.signal = signal
+
+
+def run(
+    target: Sequence[str], directory: str, *, interval_ns: int, exact: bool, backend: str
+) -> Ended:
+    """Run a program to its end and record it.
+
+    Args:
+        target: a script and its arguments, or ``-m``, a module and its arguments.
+        directory: the run directory, absolute; it exists.
+        interval_ns: time between two samples.
+        exact: whether the kernel's high-water mark is read and reset.
+        backend: a name of `timeline.recorder.probes.BACKENDS`.
+
+    Raises:
+        UsageError: there is no such backend, or it cannot be used here.
+        TimelineError: Python could not be started.
+    """
+    source = resolve(backend)
+    options = interpreter_options()
+    missing = []
+    overall = make_overall() if exact and source == "linux" else None
+    environment = None
+    why = why_no_phases(target)
+    if why:
+        missing.append(f"no phases: {why}")
+    else:
+        environment = _environment(directory, source == "linux" and exact, overall)
+    with Forwarding() as signals:
+        process = _start([*options, *target], environment)
+        signals.to(process.pid)
+        if overall is not None:
+            overall.let_go()
+        beside = None
+        try:
+            beside = Beside(
+                process.pid,
+                directory,
+                argv=target,
+                cwd=os.getcwd(),
+                interval_ns=interval_ns,
+                exact=exact,
+                backend=source,
+                overall=overall,
+                missing=missing,
+            )
+            beside.start()
+        except (TimelineError, OSError) as error:
+            # The program runs already, and goes on.
+            beside = None
+            say(f"nothing is recorded: {error}")
+        ended, last = _wait(process)
+    if beside is not None:
+        unmarked = []
+        if not why and not os.path.exists(os.path.join(directory, events_name(process.pid))):
+            unmarked.append("no phases: the program's Python did not run the recorder's part in it")
+        try:
+            beside.stop(
+                end="killed" if ended.signal else "exited",
+                exit_code=ended.code,
+                signal=_name(ended.signal),
+                last=last if beside.exact else 0,
+                missing=unmarked,
+            )
+        except TimelineError as error:
+            say(f"the recording's end could not be written: {error}")
+    return ended
+
+
+def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    before = environment.get("PYTHONPATH")
+    # An empty PYTHONPATH is none, but an empty part of one is the working directory.
+    environment["PYTHONPATH"] = INJECT + (os.pathsep + before if before else "")
+    fd = -1
+    if overall is not None:
+        fd = overall.fd
+        os.set_inheritable(fd, True)
+    marks = "exact" if exact else "time"
+    was = "unset" if before is None else "set"
+    environment[VARIABLE] = f"{marks}:{fd}:{was}:{directory}"
+    return environment
+
+
+def _start(words: list[str], environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [own_name(), *words],
+            executable=sys.executable,
+            env=environment,
+            # The program has every descriptor that it would have had. Ours are closed by exec.
+            close_fds=False,
+        )
+    except OSError as error:
+        raise TimelineError(f"{sys.executable} cannot be started: {error.strerror}") from None
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[Ended, int]:
+    """How the program ended, and the maximum that the kernel knows of its last moments, in bytes.
+
+    It is not reaped before that is known: till then its number is its own, for signals and samples.
+    """
+    last = 0
+    if hasattr(os, "waitid"):
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            # Inherited by the program, as it would be; for us it would lose how it ended.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            alone = _waited_for_no_child(process.pid)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            # Not below what this process had when it became the program; and of the program's
+            # children too, once it has waited for them.
+            inherited = _maxrss()
+            if alone and usage.ru_maxrss > inherited:
+                last = usage.ru_maxrss << 10
+        except ChildProcessError:
+            process.returncode = 0
+    code = process.wait()
+    if code < 0 and os.name == "posix":
+        return Ended(None, -code), last
+    return Ended(code, 0), last
+
+
+def _waited_for_no_child(pid: int) -> bool:
+    """Whether an ended process never reaped a child: every process has at least one page fault."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[8] == b"0" and fields[10] == b"0"
+    except (OSError, IndexError):
+        return False
+
+
+def _maxrss() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _name(number: int) -> str | None:
+    if not number:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals between the two that have a name
+        return f"signal {number}"

@@ -1,0 +1,121 @@
+"""The true peak of a program whose high-water mark is reset while it runs.
+
+`resource.getrusage` would show a program only what it reached since the last reset. So the sampler
+keeps the largest mark that it took in eight bytes of memory that it shares with the program, and
+there `resource.getrusage` is replaced by a function that knows them.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from timeline.recorder.reading import OwnMemory
+
+_BYTES = 4096
+
+
+class Overall:
+    """The largest high-water mark so far, in memory that two processes share.
+
+    One side writes, both read; eight aligned bytes are copied as one.
+
+    Attributes:
+        fd: by which another process that inherits it can open the same; -1 once let go of.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Map what a descriptor from `make_overall` stands for.
+
+        Raises:
+            OSError, ValueError: it stands for something else.
+        """
+        from mmap import MAP_SHARED, mmap
+
+        self.fd = fd
+        self._word = mmap(fd, _BYTES, MAP_SHARED)
+
+    @property
+    def bytes(self) -> int:
+        """The largest noted so far; 0 before the first."""
+        return int.from_bytes(self._word[:8], "little")
+
+    def note(self, high: int) -> None:
+        """Keep a high-water mark, in bytes, if it is the largest."""
+        if high > self.bytes:
+            self._word[:8] = high.to_bytes(8, "little")
+
+    def let_go(self) -> None:
+        """Close the descriptor; the memory stays mapped."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def make_overall() -> Overall | None:
+    """A new one at 0; None where the system has no such memory, which is off Linux."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        fd = os.memfd_create("timeline")
+        os.ftruncate(fd, _BYTES)
+        return Overall(fd)
+    except (OSError, ValueError):
+        return None
+
+
+def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], None]:
+    """Make `resource.getrusage` tell this process's true peak, here and not in forked children.
+
+    Args:
+        own: the marks' readings.
+        overall: the sampler's, where there is one.
+
+    Returns:
+        What puts the original back.
+    """
+    import resource
+
+    real = resource.getrusage
+    pid = os.getpid()
+    whole = {resource.RUSAGE_SELF, getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)}
+    # A process inherits the ru_maxrss of what started it: the launcher, which no bare run has.
+    inherited_kib = real(resource.RUSAGE_SELF).ru_maxrss
+
+    def getrusage(who: int, /) -> resource.struct_rusage:
+        usage = real(who)
+        if who not in whole or os.getpid() != pid:
+            return usage
+        peak_kib = usage.ru_maxrss
+        if peak_kib <= inherited_kib:
+            peak_kib = _mark_kib() or peak_kib
+        noted = max(own.overall, overall.bytes if overall is not None else 0)
+        peak_kib = max(peak_kib, noted >> 10)
+        return resource.struct_rusage((*usage[:2], peak_kib, *usage[3:]))
+
+    described: Any = getrusage
+    described.__qualname__, described.__module__ = real.__qualname__, real.__module__
+    described.__doc__ = real.__doc__
+    resource.getrusage = getrusage
+
+    def put_back() -> None:
+        if resource.getrusage is getrusage:
+            resource.getrusage = real
+
+    return put_back
+
+
+def _mark_kib() -> int:
+    try:
+        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+        return int(status.split(b"VmHWM:", 1)[1].split(None, 1)[0])
+    except (OSError, ValueError, IndexError):
+        return 0
