@@ -65,7 +65,8 @@ class LinuxProbe:
         if exact:
             try:
                 self._clear_refs = self._descriptor(f"/proc/{pid}/clear_refs", os.O_WRONLY)
-                os.write(self._clear_refs, b"5")
+                # No reset yet: what the target has reached since its own first reading, while this
+                # process was starting, belongs to the recording.
                 self.exact, self.reason = True, ""
             except OSError as error:
                 self.reason = (
