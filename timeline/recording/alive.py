@@ -33,7 +33,7 @@ def writer_lives(meta: Mapping[str, object]) -> bool:
         return False
     if monotonic > time.monotonic_ns():
         return False
-    if os.path.exists("/proc/self/stat"):
+    if hasattr(time, "CLOCK_BOOTTIME"):
         return _lives_since(pid, monotonic)
     return _psutil_lives_since(pid, wall)
 

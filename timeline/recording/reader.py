@@ -1,0 +1,174 @@
+"""Reads a run directory: whole, still growing, or what a kill, a full disk or a bad disk left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecordingError
+from timeline.recording.alive import writer_lives
+from timeline.recording.channels import read_series
+from timeline.recording.documents import Document, clean, read_document
+from timeline.recording.events import Events
+from timeline.recording.format import FORMAT_VERSION, META, SUMMARY, pid_of, stream_of
+from timeline.recording.types import End, Marks, Recording, Run, Series
+
+_ENDS: Mapping[str, End] = {"exited": "exited", "killed": "killed"}
+
+
+def load_directory(path: str | os.PathLike[str]) -> Recording:
+    """Read a recording from its run directory.
+
+    It may be read while it is written, and whatever happened to it: what was lost is told in
+    ``damage``, a sentence for each thing.
+
+    Raises:
+        NoRecordingError: there is nothing at the path, or it may not be read.
+        DamagedRecordingError: what is there is not a recording, or nothing of it can be read.
+        NewerFormatError: a newer version of timeline wrote it.
+    """
+    directory = Path(path)
+    names = _listing(directory)
+    meta = read_document(directory / META)
+    version = _version(directory, names, meta)
+    damage = [f"{META} cannot be read: {meta.why}"] if meta.why else []
+    ending = _ending(directory, meta, damage)
+    live, summary = ending.end == "running", ending.summary
+    try:
+        series = read_series(directory, names, meta, summary.inner("samples"), live, damage)
+        events = _read_events(directory, names, meta.integer("pid", 0), live, damage)
+        marks = events.marks()
+    except MemoryError:
+        raise DamagedRecordingError(f"{directory} is larger than the memory here") from None
+    if meta.why and not len(marks) and not any(map(len, series.values())):
+        raise DamagedRecordingError(
+            f"{directory} has nothing left to read: no sample, no mark, and {META}: {meta.why}"
+        )
+    run = _run(meta, ending, events, series, marks)
+    missing = (*meta.texts("missing"), *summary.texts("missing"), *events.missing)
+    for document, name in ((meta, META), (summary, SUMMARY)):
+        if document.wrong:
+            damage.append(f"{name} cannot be right in {', '.join(document.wrong)}")
+    return Recording(
+        path=directory,
+        format=version,
+        run=run,
+        series=series,
+        marks=marks,
+        missing=tuple(dict.fromkeys(missing)),
+        damage=tuple(dict.fromkeys(damage)),
+    )
+
+
+def _listing(directory: Path) -> list[str]:
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        raise NoRecordingError(f"there is no recording at {directory}: no such directory") from None
+    except NotADirectoryError:
+        raise DamagedRecordingError(f"{directory} is a file, not a run directory") from None
+    except PermissionError:
+        raise NoRecordingError(f"{directory} may not be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise NoRecordingError(f"{str(directory)!r} cannot be opened: {why}") from None
+    if not names:
+        raise NoRecordingError(f"{directory} is an empty directory: nothing was recorded there")
+    return names
+
+
+def _version(directory: Path, names: Sequence[str], meta: Document) -> int:
+    """The format's version; what is not a recording, or a newer one, is refused."""
+    version = meta.found.get("timeline")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{directory} is of format {version} and this version of timeline reads up to "
+            f"{FORMAT_VERSION}: upgrade memory-timeline to open it"
+        )
+    if type(version) is int and version >= 1:
+        return version
+    if not any(stream_of(name) is not None or pid_of(name) is not None for name in names):
+        raise DamagedRecordingError(
+            f"{directory} is not a recording: it has no {META} of timeline's, no samples, no marks"
+        )
+    if not meta.why:
+        meta.wrong.append("timeline")
+    return FORMAT_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    end: End
+    summary: Document
+
+
+def _ending(directory: Path, meta: Document, damage: list[str]) -> _Ending:
+    path = directory / SUMMARY
+    if not os.path.lexists(path):
+        if writer_lives(meta.found):
+            return _Ending("running", Document({}))
+        # It may have ended between the two looks.
+        if not os.path.lexists(path):
+            return _Ending("cut-off", Document({}))
+    summary = read_document(path)
+    end = _ENDS.get(summary.text("end"))
+    if end is None:
+        why = summary.why or "it does not say"
+        damage.append(f"how the run ended cannot be read from {SUMMARY}: {why}")
+    return _Ending(end or "cut-off", summary)
+
+
+def _read_events(
+    directory: Path, names: Sequence[str], target: int, live: bool, damage: list[str]
+) -> Events:
+    files = {pid: directory / name for name in names if (pid := pid_of(name)) is not None}
+    events = Events()
+    for pid, path in files.items():
+        try:
+            events.read(path, live, readings=pid == target or target not in files)
+        except OSError as error:
+            damage.append(f"{path.name} cannot be read: {error.strerror or error}")
+    damage += events.damage
+    return events
+
+
+def _run(
+    meta: Document,
+    ending: _Ending,
+    events: Events,
+    series: Mapping[str, Series],
+    marks: Marks,
+) -> Run:
+    began = [int(one.begun_ns[0]) for one in series.values() if len(one)]
+    ended = [int(one.t_ns[-1]) for one in series.values() if len(one)]
+    if len(marks):
+        began.append(int(marks.begun_ns.min()))
+    if events.last_ns:
+        began.append(events.first_ns)
+        ended.append(events.last_ns)
+    started = meta.inner("started")
+    start = started.integer("monotonic_ns", min(began, default=0))
+    stop = ending.summary.inner("ended").integer("monotonic_ns", 0)
+    # All that was read lies inside the run; a process may begin to write before its sampler does.
+    started_ns = min([start, *began])
+    wall = started.integer("time_ns", 0, high=1 << 62)
+    summary = ending.summary
+    facts = meta.inner("facts")
+    exited, killed = ending.end == "exited", ending.end == "killed"
+    return Run(
+        argv=meta.texts("argv"),
+        cwd=meta.text("cwd"),
+        host=meta.text("host"),
+        pid=meta.integer("pid", events.pid, 1),
+        started_ns=started_ns,
+        started_time_ns=max(wall - (start - started_ns), 0),
+        ended_ns=max([stop, started_ns, *ended]),
+        interval_ns=meta.integer("interval_ns", 0),
+        backend=meta.text("backend", "unknown"),
+        end=ending.end,
+        exit_code=summary.integer("exit_code", None, -(1 << 31), 1 << 32) if exited else None,
+        signal=(summary.text("signal") or None) if killed else None,
+        facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
+    )
