@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 import pytest
 
@@ -59,10 +60,24 @@ def test_a_loop_of_links_is_an_error_of_ours(tmp_path):
         load(tmp_path / "a")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
-def test_a_file_that_may_not_be_read_says_so(tmp_path):
-    path = tmp_path / "mprofile.dat"
-    path.write_text("MEM 1.0 100.0\n")
-    path.chmod(0)
-    with pytest.raises(NoRecordingError, match="denied"):
-        load(path)
+AS_NOBODY = """
+import os, sys
+from timeline.errors import NoRecordingError
+from timeline.interchange.loading import load
+if os.geteuid() == 0:  # who may read everything
+    os.setuid(65534)
+try:
+    load(sys.argv[1])
+except NoRecordingError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no such permissions here")
+def test_a_file_that_may_not_be_read_says_so(run_python):
+    with tempfile.NamedTemporaryFile("w", suffix=".dat") as file:
+        file.write("MEM 1.0 100.0\n")
+        file.flush()
+        os.chmod(file.name, 0)
+        ended = run_python("-c", AS_NOBODY, file.name)
+    assert ended.stdout == f"{file.name} cannot be read: Permission denied\n"

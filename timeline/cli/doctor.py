@@ -1,0 +1,226 @@
+"""Say what can be measured here, and why not the rest.
+
+Each line was tried on this machine, not looked up. The exit code is 0 whatever was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from timeline import __version__
+from timeline.cli.output import show
+from timeline.recorder.probes import open_probe, resolve
+from timeline.recorder.reading import open_own_memory
+from timeline.units import MiB, format_bytes
+from timeline.views.terminal import look_of, neutral, wrap
+
+if TYPE_CHECKING:
+    from timeline.recorder.probes import Probe
+
+VERSION = 1
+"""Of the document that --json prints."""
+
+Mark = Literal["yes", "no", "note"]
+
+_MARKS: dict[Mark, tuple[str, str, str]] = {
+    "yes": ("✓", "+", "32"),
+    "no": ("✗", "-", "31"),
+    "note": ("·", ".", "2"),
+}
+"""As it is drawn, in ASCII, and its colour."""
+
+_SPIKE = 32 * MiB
+_SEEN = 24 * MiB
+"""A spike of 32 MiB that shows by at least this much was seen."""
+
+_SPIKING = f"""
+import sys
+sys.stdin.readline()
+spike = b"x" * {_SPIKE}
+del spike
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        about: what it is, in a word or two.
+        mark: whether it can be had, or is only worth knowing.
+        text: a sentence: what was found, and why not where it was not.
+    """
+
+    about: str
+    mark: Mark
+    text: str
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="timeline doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print a document for programs")
+    options = parser.parse_args(arguments)
+    findings = list(examine())
+    if options.json:
+        document = {"timeline": VERSION, "doctor": [asdict(each) for each in findings]}
+        show(json.dumps(document, indent=1) + "\n")
+    else:
+        show(_text(findings))
+    return 0
+
+
+def _text(findings: list[Finding]) -> str:
+    look = look_of(sys.stdout)
+    about_width = max(len(each.about) for each in findings)
+    lines = []
+    for each in findings:
+        drawn, plain, color = _MARKS[each.mark]
+        mark = plain if look.ascii else drawn
+        words = neutral(each.text, ascii=look.ascii).split()
+        first = f"{mark} {each.about.ljust(about_width)}  "
+        block = wrap(words, look.width, first=first, rest=" " * len(first))
+        if look.color:
+            block[0] = f"\x1b[{color}m{mark}\x1b[0m" + block[0][len(mark) :]
+        lines += block
+    return "\n".join(lines) + "\n"
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that decides what a recording here will hold."""
+    yield Finding("timeline", "note", f"{__version__}, in Python {platform.python_version()}")
+    system = platform.platform()
+    yield Finding("system", "note", f"{system}, {os.cpu_count() or 1} CPUs")
+    yield _tried("marks", _own_mark)
+    yield _tried("sampling", _mark_from_beside)
+    yield _slack(platform.system(), platform.release(), os.cpu_count() or 1, _page_size())
+    yield _pss()
+    yield _package("psutil", "psutil", "host memory where the kernel's own files are missing")
+    yield _package(
+        "memory_profiler", "memory-profiler", "reads by --backend memory_profiler; runs mprof"
+    )
+    yield _package("torch", "torch", "its phases are recorded without a change to the script")
+    yield _package("matplotlib", "matplotlib", "the PNG")
+    yield _package("bokeh", "bokeh", "the HTML page, which needs no network and no server")
+    yield Finding("GPU", "no", "not yet recorded: this version records host memory only")
+
+
+def _tried(about: str, trial: Callable[[], tuple[Mark, str]]) -> Finding:
+    try:
+        mark, text = trial()
+    except Exception as error:  # a doctor that dies tells nothing
+        mark, text = "no", f"could not be tried: {type(error).__name__}: {error}"
+    return Finding(about, mark, text)
+
+
+def _own_mark() -> tuple[Mark, str]:
+    """Whether a process can read and reset its own high-water mark: the peaks of phases."""
+    own, why = open_own_memory()
+    if own is None:
+        return "no", f"peaks of phases are the largest samples: {why}"
+    try:
+        own.read()
+        spike = b"x" * _SPIKE
+        del spike
+        _, _, rss, high, _ = own.read()
+        _, _, later_rss, later, _ = own.read()
+    finally:
+        own.close()
+    return _verdict(
+        high - rss, later - later_rss, "a process reads its own peak since the mark before"
+    )
+
+
+def _mark_from_beside() -> tuple[Mark, str]:
+    """Whether another process's mark can be read and reset: the peaks between two samples."""
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _SPIKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        try:
+            return _watch(child, open_probe(resolve("auto"), child.pid, exact=True))
+        finally:
+            child.kill()
+
+
+def _watch(child: subprocess.Popen[str], probe: Probe) -> tuple[Mark, str]:
+    assert child.stdin
+    assert child.stdout
+    try:
+        if not probe.exact:
+            return "no", f"peaks between two samples are not seen: {probe.reason}"
+        probe.read()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        during, after = probe.read(), probe.read()
+    finally:
+        probe.close()
+    if during is None or after is None:
+        return "no", "the process that was to be read ended at once"
+    return _verdict(
+        during[4] - during[3], after[4] - after[3], "the sampler reads the peak between two samples"
+    )
+
+
+def _verdict(seen: int, left: int, what: str) -> tuple[Mark, str]:
+    size = format_bytes(_SPIKE)
+    if seen < _SEEN:
+        return "no", f"the kernel's high-water mark did not show a spike of {size}"
+    if left >= _SEEN:
+        return "no", "the kernel's high-water mark can be read but its reset had no effect"
+    return "yes", f"{what}: a spike of {size} was seen, and the reset worked"
+
+
+def _page_size() -> int:
+    return os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def _slack(system: str, release: str, cpus: int, page: int) -> Finding:
+    """By how much the kernel's counters of RSS may be off (docs/report.md)."""
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if system != "Linux" or not version:
+        return Finding("accuracy", "note", "RSS is what this system counts")
+    if (int(version[1]), int(version[2])) >= (6, 2):
+        slack = cpus * max(32, 2 * cpus) * page
+        text = f"RSS may be off by up to {format_bytes(slack)} for each kind of page on {cpus} CPUs"
+    else:
+        text = f"RSS may be off by up to {format_bytes(64 * page)} a thread"
+    return Finding("accuracy", "note", f"{text}: the kernel counts in batches")
+
+
+def _pss() -> Finding:
+    try:
+        Path("/proc/self/smaps_rollup").read_bytes()
+    except OSError as error:
+        return Finding("PSS", "no", f"no /proc/PID/smaps_rollup here ({error.strerror})")
+    return Finding("PSS", "yes", "can be read here; not yet recorded by this version")
+
+
+def _package(about: str, distribution: str, purpose: str) -> Finding:
+    # Not imported: torch alone takes seconds.
+    try:
+        return Finding(about, "yes", f"{metadata.version(distribution)}: {purpose}")
+    except metadata.PackageNotFoundError:
+        return Finding(about, "no", f"not installed: {purpose}")

@@ -1,0 +1,100 @@
+"""Show a recording: a table on the terminal, or a chart, page, text or document in a file.
+
+RUN is a run directory, also one that is still being written, or a file of memory_profiler's mprof.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from timeline.analysis.analyze import analyze
+from timeline.analysis.types import Analysis
+from timeline.cli.output import show, write_whole
+from timeline.errors import UsageError
+from timeline.interchange.loading import load
+from timeline.recorder.say import say
+from timeline.views import json, text
+from timeline.views.palette import Theme
+from timeline.views.terminal import look_of
+
+SUFFIXES = (".html", ".png", ".json", ".txt")
+
+TEXT_FILE_WIDTH = 100
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    source = Path(options.run)
+    outputs = [_output(Path(each), source) for each in options.output]
+    if options.theme and not any(each.suffix.lower() == ".png" for each in outputs):
+        raise UsageError("--theme is for a chart: give -o FILE.png with it")
+    analysis = analyze(load(source))
+    for path in outputs:
+        write_whole(path, partial(_write, analysis, theme=options.theme or "light"))
+        say(f"wrote {path}")
+    if options.json:
+        show(json.render(analysis))
+    elif not outputs:
+        look = look_of(sys.stdout)
+        show(text.render(analysis, width=look.width, color=look.color, ascii=look.ascii))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="timeline report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run directory or mprofile_*.dat")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write FILE, by its suffix .html, .png, .json or .txt; may be given several times",
+    )
+    parser.add_argument("--json", action="store_true", help="print the document of the run")
+    parser.add_argument("--theme", choices=("light", "dark"), help="colours of a .png")
+    return parser
+
+
+def _output(path: Path, source: Path) -> Path:
+    """The path, if something can be written there and it is not part of what is read.
+
+    Raises:
+        UsageError: its suffix is unknown, or it would replace a part of the recording.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{path} has no suffix that says what to write: use one of {', '.join(SUFFIXES)}"
+        )
+    # A chart is made again in a second, the recording never.
+    facts = (source, source / "meta.json", source / "summary.json")
+    if os.path.realpath(path) in map(os.path.realpath, facts):
+        raise UsageError(f"{path} is part of the recording; choose another name")
+    return path
+
+
+def _write(analysis: Analysis, path: Path, *, theme: Theme) -> None:
+    suffix = path.suffix.lower()
+    # matplotlib and bokeh take long to import: only when asked for.
+    if suffix == ".html":
+        from timeline.views import html
+
+        html.write(analysis, path)
+    elif suffix == ".png":
+        from timeline.views import png
+
+        png.write(analysis, path, theme=theme)
+    elif suffix == ".json":
+        path.write_text(json.render(analysis), encoding="ascii")
+    else:
+        path.write_text(text.render(analysis, width=TEXT_FILE_WIDTH), encoding="utf-8")
