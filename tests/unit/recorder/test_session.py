@@ -1,0 +1,316 @@
+"""What a process writes: phases and marks, from threads, tasks and generators, and odd names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from timeline.recorder import session as sessions
+from timeline.recorder.session import Session, mark, phase
+from timeline.recording.reader import load_directory
+from timeline.recording.types import Kind
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """An active session in this process; the directory that it writes to."""
+    session = Session(str(tmp_path), exact=True)
+    sessions.activate(session)
+    yield tmp_path
+    sessions.deactivate()
+    session.close()
+
+
+def phases(directory):
+    """By path, the paths of the phases that each was begun in (None: outside all)."""
+    marks = load_directory(directory).marks
+    begins = [i for i in range(len(marks)) if marks.kind[i] == Kind.BEGIN]
+    path = {int(marks.phase[i]): marks[i].name for i in begins}
+    inside: dict[str, list[str | None]] = {}
+    for i in begins:
+        inside.setdefault(marks[i].name, []).append(path.get(int(marks.parent[i])))
+    return inside
+
+
+def left_open(directory):
+    """The paths of the phases that never ended."""
+    marks = load_directory(directory).marks
+    ended = {m.phase for m in marks if m.kind is Kind.END}
+    return [m.name for m in marks if m.kind is Kind.BEGIN and m.phase not in ended]
+
+
+def test_nothing_happens_where_nothing_records():
+    with phase("a"):
+        mark("b")
+
+
+def test_a_nested_phase_knows_the_one_around_it(directory):
+    with phase("epoch"):
+        with phase("batch"), phase("step"):
+            pass
+        with phase("eval"):
+            pass
+    inside = {"epoch": [None], "batch": ["epoch"], "step": ["batch"], "eval": ["epoch"]}
+    assert phases(directory) == inside
+    assert left_open(directory) == []
+
+
+def test_an_exception_ends_its_phases_and_passes_through(directory):
+    with pytest.raises(KeyError, match="mine"), phase("outer"), phase("inner"):
+        raise KeyError("mine")
+    with phase("after"):
+        pass
+    assert left_open(directory) == []
+    assert phases(directory)["after"] == [None]
+
+
+def test_a_thread_has_phases_of_its_own(directory):
+    def work():
+        with phase("loading"), phase("decoding"):
+            pass
+
+    with phase("training"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert phases(directory) == {"training": [None], "loading": [None], "decoding": ["loading"]}
+    marks = load_directory(directory).marks
+    assert len(set(marks.thread[marks.kind == Kind.BEGIN].tolist())) == 2
+
+
+def test_tasks_nest_in_the_phase_that_they_were_made_in(directory):
+    async def fetch(name):
+        with phase(name):
+            await asyncio.sleep(0.001)
+            with phase(f"{name}/parse"):
+                await asyncio.sleep(0.001)
+
+    async def main():
+        with phase("all"):
+            await asyncio.gather(*(fetch(f"task {n}") for n in range(3)))
+
+    asyncio.run(main())
+    expected = {"all": [None]}
+    for n in range(3):
+        expected |= {f"task {n}": ["all"], f"task {n}/parse": [f"task {n}"]}
+    assert phases(directory) == expected
+    assert left_open(directory) == []
+
+
+def test_a_task_that_outlives_its_phase_goes_on_in_the_one_around_it(directory):
+    async def slow(done):
+        await done.wait()
+        with phase("late"):
+            pass
+
+    async def main():
+        done = asyncio.Event()
+        with phase("whole"):
+            with phase("start"):
+                task = asyncio.create_task(slow(done))
+                await asyncio.sleep(0)
+            done.set()
+            await task
+
+    asyncio.run(main())
+    assert phases(directory)["late"] == ["whole"]
+
+
+def test_a_generator_that_leaves_its_phase_later_confuses_nobody(directory):
+    def batches():
+        with phase("batches"):
+            yield 1
+            yield 2
+
+    with phase("epoch"):
+        generator = batches()
+        next(generator)
+        with phase("step"):
+            generator.close()
+            with phase("inside the step"):
+                pass
+        with phase("after"):
+            pass
+    inside = phases(directory)
+    assert inside["step"] == ["batches"]
+    assert inside["inside the step"] == ["step"]
+    assert inside["after"] == ["epoch"]
+    assert left_open(directory) == []
+
+
+def test_a_generator_may_end_in_another_thread(directory):
+    def batches():
+        with phase("batches"):
+            yield 1
+
+    generator = batches()
+    next(generator)
+    thread = threading.Thread(target=lambda: list(generator))
+    thread.start()
+    thread.join()
+    with phase("after"):
+        pass
+    assert phases(directory) == {"batches": [None], "after": [None]}
+    assert left_open(directory) == []
+
+
+def test_one_phase_object_can_be_open_several_times(directory):
+    again = phase("again")
+
+    def work():
+        with again:
+            pass
+
+    with again:
+        with again, phase("inside"):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        with phase("beside"):
+            pass
+    inside = phases(directory)
+    assert inside["again"] == [None, "again", None]
+    assert inside["inside"] == inside["beside"] == ["again"]
+    assert left_open(directory) == []
+
+
+def test_a_thousand_nested_phases(directory):
+    with ExitStack() as stack:
+        for n in range(1000):
+            stack.enter_context(phase(f"level {n}"))
+    inside = phases(directory)
+    assert inside["level 999"] == ["level 998"]
+    assert len(inside) == 1000
+    assert left_open(directory) == []
+
+
+ODD = [
+    "with 'single' and \"double\" quotes",
+    "back\\slash",
+    "two\nlines\r\n\tand a tab",
+    "</script><b>markup</b> & more",
+    "日本語 and 😀",
+    "nul \0 inside",
+    "\x1b[31mred\x1b[0m",
+    "\u2028line separator, \x7f delete",
+    "x" * 10_240,
+    "",
+    " ",
+]
+
+
+@pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
+def test_any_name_comes_back_as_it_was(directory, name):
+    with phase(name):
+        mark(name)
+    marks = load_directory(directory).marks
+    assert [m.name for m in marks if m.kind != Kind.READING] == [name] * 3
+
+
+def test_half_a_character_comes_back_as_a_sign_that_can_be_written(directory):
+    with phase("half \ud83d of one"):
+        pass
+    (name,) = phases(directory)
+    assert name == "half \ufffd of one"
+
+
+def test_every_line_is_plain_json_in_ascii(directory):
+    for name in ODD:
+        mark(name)
+    (path,) = directory.glob("events.*.jsonl")
+    lines = path.read_bytes().decode("ascii").splitlines()
+    assert [json.loads(line)["p"] for line in lines if '"k":"m"' in line] == ODD
+
+
+def test_a_name_that_is_no_text_is_shown_as_one(directory):
+    class Broken:
+        def __str__(self):
+            raise RuntimeError("no name")
+
+    with phase(7), phase(Broken()):  # type: ignore[arg-type]
+        mark(None)  # type: ignore[arg-type]
+    assert list(phases(directory)) == ["7", "<Broken>"]
+
+
+def test_marks_are_exact_readings(directory):
+    with phase("spike"):
+        spike = bytearray(80 << 20)
+        del spike
+    with phase("calm"):
+        pass
+    by_name = {m.name: m for m in load_directory(directory).marks if m.kind is Kind.BEGIN}
+    ends = {m.phase: m for m in load_directory(directory).marks if m.kind is Kind.END}
+    spike, calm = (ends[by_name[name].phase] for name in ("spike", "calm"))
+    before = by_name["spike"].rss
+    assert 79 << 20 <= spike.high - before <= 84 << 20
+    assert calm.high - before < 8 << 20
+
+
+def test_marks_that_come_too_densely_carry_time_alone(directory):
+    for _ in range(5000):
+        mark("dense")
+    marks = [m for m in load_directory(directory).marks if m.kind is Kind.TEXT]
+    assert len(marks) == 5000
+    assert any(m.rss < 0 for m in marks)
+    assert all(m.t_ns > 0 for m in marks)
+
+
+def test_a_phase_left_open_by_the_end_of_the_recording_harms_no_later_one(tmp_path):
+    for n in range(2):
+        directory = tmp_path / str(n)
+        directory.mkdir()
+        session = Session(str(directory), exact=True)
+        sessions.activate(session)
+        phase("never left").__enter__()
+        sessions.deactivate()
+        session.close()
+    assert phases(tmp_path / "1") == {"never left": [None]}
+    assert left_open(tmp_path / "1") == ["never left"]
+    with phase("nothing records"):
+        pass
+
+
+def test_a_program_that_closes_every_descriptor_ends_the_marks_not_itself(directory, capfd):
+    session = sessions.current
+    os.close(session._fd)
+    with phase("a"), phase("b"):
+        mark("c")
+    assert "marks end here" in session.lost
+    assert capfd.readouterr().err.count("timeline:") == 1
+
+
+def test_low_descriptors_are_left_to_the_program(directory):
+    session = sessions.current
+    assert min(session._fd, session.own._statm, session.own._clear_refs) >= 500
+
+
+def test_a_forked_child_writes_nothing_and_its_parent_goes_on(directory):
+    with phase("parent"):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with phase("child"):
+                    mark("child")
+                os._exit(0 if sessions.current is None else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+        with phase("parent still"):
+            pass
+    assert phases(directory) == {"parent": [None], "parent still": ["parent"]}
+    assert left_open(directory) == []
+
+
+def test_without_exact_readings_marks_carry_time_alone(tmp_path):
+    session = Session(str(tmp_path), exact=False)
+    sessions.activate(session)
+    with phase("a"):
+        pass
+    sessions.deactivate()
+    session.close()
+    assert all(m.rss == m.high == -1 for m in load_directory(tmp_path).marks)
