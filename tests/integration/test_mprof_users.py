@@ -152,6 +152,16 @@ def test_profile_left_in_a_script_does_no_harm(write_script, run_timeline, run_p
     assert "Peak" in ended.stderr
 
 
+def test_profile_without_an_import_makes_phases_as_under_mprof(write_script, run_timeline):
+    script = write_script(
+        "@profile\ndef inner():\n    pass\n@profile\ndef outer():\n    inner()\nouter()\n"
+    )
+    ended = run_timeline(script)
+    assert ended.code == 0, ended.stderr
+    analysis = timeline.analyze(timeline.load(ended.recording))
+    assert [each.path for each in analysis.phases] == ["outer", "inner"]
+
+
 def test_importing_timeline_does_not_import_memory_profiler(run_python):
     ended = run_python("-c", "import sys, timeline; timeline.load; print(*sys.modules)")
     assert "memory_profiler" not in ended.stdout.split()

@@ -17,6 +17,7 @@ from timeline.views.terminal import columns
 from timeline.views.text import render
 
 GOLD = Path(__file__).resolve().parents[2] / "gold" / "text"
+MISMATCH = GOLD.parent / "mismatch"
 MiB = 1 << 20
 S = 1_000_000_000
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -147,11 +148,10 @@ def test_the_table_is_as_it_was_found_good(name):
     golden = GOLD / f"{name}.txt"
     if os.environ.get("UPDATE_GOLD"):
         golden.write_text(got, encoding="utf-8")
-    beside = golden.with_suffix(".got")
     if got != golden.read_text(encoding="utf-8"):
-        beside.write_text(got, encoding="utf-8")
-        pytest.fail(f"compare {golden} with {beside.name}, see tests/gold/README.md")
-    beside.unlink(missing_ok=True)
+        MISMATCH.mkdir(exist_ok=True)
+        (MISMATCH / golden.name).write_text(got, encoding="utf-8")
+        pytest.fail(f"compare {golden} with {MISMATCH / golden.name}; see tests/gold/README.md")
 
 
 @pytest.mark.parametrize("make", [training, killed, hostile])
