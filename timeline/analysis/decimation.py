@@ -21,6 +21,7 @@ class Buckets:
     """A stretch of a curve in buckets of time, the empty ones left out.
 
     Attributes:
+        index: [b] position of the bucket's first reading in the curve.
         begin_ns, end_ns: [b] time of the bucket's first and last reading.
         first, last: [b] ``value`` at these two.
         low, top: [b] least and largest ``value``.
@@ -30,6 +31,7 @@ class Buckets:
             is narrower than the bucket and not told.
     """
 
+    index: Ints
     begin_ns: Ints
     end_ns: Ints
     first: Ints
@@ -79,10 +81,11 @@ def decimate(curve: Curve, start_ns: int, end_ns: int, buckets: int) -> Buckets:
         starts = np.unique(cuts[cuts < hi])
     if not len(starts):
         none = np.empty(0, np.int64)
-        return Buckets(none, none, none, none, none, none, none, none, np.empty(0, np.bool_))
+        return Buckets(none, none, none, none, none, none, none, none, none, np.empty(0, np.bool_))
     lasts = np.append(starts[1:], hi) - 1
     value, high = curve.value[:hi], curve.high[:hi]
     return Buckets(
+        index=starts,
         begin_ns=curve.t_ns[starts],
         end_ns=curve.t_ns[lasts],
         first=value[starts],

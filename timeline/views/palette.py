@@ -26,6 +26,10 @@ class Palette:
     envelope: str
     peak: str
     gap: str
+    rest: str
+    """Phases that have no colour of their own, because there are too many."""
+    others: tuple[str, ...]
+    """Lines of channels beside the first, in turn."""
 
 
 PALETTES: dict[Theme, Palette] = {
@@ -35,9 +39,11 @@ PALETTES: dict[Theme, Palette] = {
         faint="#6b7280",
         grid="#e5e7eb",
         curve="#1d4e89",
-        envelope="#8fb3d9",
+        envelope="#86aed8",
         peak="#c1121f",
         gap="#f3f4f6",
+        rest="#b3b8c2",
+        others=("#0f766e", "#9a3fb5", "#b45309", "#4d7c0f", "#be185d", "#475569"),
     ),
     "dark": Palette(
         paper="#14171f",
@@ -48,6 +54,8 @@ PALETTES: dict[Theme, Palette] = {
         envelope="#35567f",
         peak="#ff6b6b",
         gap="#1d212b",
+        rest="#565d6b",
+        others=("#4fd1c5", "#d08bea", "#f0a95b", "#a3d65c", "#f58bb8", "#a9b4c4"),
     ),
 }
 
@@ -60,7 +68,10 @@ _KNOWN = {
     "step/optimizer": "#009e73",
     "inference": "#cc79a7",
 }
-_FREE = ("#e69f00", "#8d6bb8", "#b5a800", "#a0522d", "#5f8f3e", "#c2547a", "#4b6cb7", "#8a8f2a")
+_FREE = (
+    "#e69f00", "#8d6bb8", "#5f8f3e", "#a0522d", "#c2547a", "#4b6cb7",
+    "#b5a800", "#44a5b8", "#b0413e", "#9c8fd6", "#3d7a5c", "#d98c5f",
+)  # fmt: skip
 
 
 def phase_colors(paths: Iterable[str]) -> dict[str, str]:
@@ -76,3 +87,18 @@ def phase_colors(paths: Iterable[str]) -> dict[str, str]:
             colors[path] = _FREE[free % len(_FREE)]
             free += 1
     return colors
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on ``#rrggbb``."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    # Relative luminance of WCAG 2.1; text is as readable in black as in white at 0.18, and white
+    # looks better on a strong hue a little beyond.
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)
+    ]
+    return (
+        "#000000"
+        if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.3
+        else "#ffffff"
+    )

@@ -1,0 +1,113 @@
+"""Where everything stands on the picture, from the title down to the notes."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from timeline.analysis.types import HOST, Analysis, ChannelSummary, Curve
+from timeline.units import format_duration
+from timeline.views.chart import curve, flags, keys, lanes, legend, lettering, notes
+from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
+from timeline.views.chart.ticks import byte_ticks
+from timeline.views.palette import Palette
+
+MOST_CHANNELS = 6
+"""Channels drawn beside the first one: those with the highest peaks."""
+
+_MARGIN = 0.2
+_LANE = 0.2
+_MOST_NOTES = 7
+
+
+def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figure:
+    """The picture as a figure, ``width`` inches wide and as high as it needs to be."""
+    room = width - 2 * _MARGIN
+    main, others = _channels(analysis)
+    drawn = [analysis.curves[each.channel.name] for each in (*main, *others)]
+    begin_ns, end_ns = _span(analysis, drawn)
+    height = min(max(0.3 * width, 1.9), 6.0)
+    highest = max((each.peak for each in (*main, *others)), default=0)
+    top = max(highest, 1) * height / (height - curve.HEADROOM)
+    labels = [lettering.width(label, SMALL) for _, label in byte_ticks(top, 20)]
+    left = _MARGIN + max(0.4, *labels) + 0.1
+    wide = width - _MARGIN - 0.1 - left
+
+    items = keys.of(palette, drawn, (end_ns - begin_ns) / (wide * dpi), bool(main))
+    key_rows = keys.rows(items, room)
+    y = 0.66 + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
+    plot = Plot(Box(left, y, wide, height), begin_ns, end_ns, top)
+    lane_count = min(analysis.instances.lanes, lanes.MOST_LANES)
+    y = plot.box.bottom + (0.07 if lane_count else 0.0)
+    lanes_box = Box(left, y, wide, lane_count * _LANE)
+    table = legend.table(analysis, room, palette.rest)
+    table_box = Box(_MARGIN, lanes_box.bottom + 0.3, room, table.height)
+    flown = flags.place(plot, analysis.marks)
+    sentences = notes.sentences(analysis) + _left_out(analysis, len(others) + len(main), flown)
+    written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
+    notes_top = table_box.bottom + (0.12 if written and table.lines else 0.0)
+    total = notes_top + len(written) * notes.ROW + 0.14
+
+    sheet = Sheet(Figure(figsize=(width, total), dpi=dpi), palette)
+    _heading(sheet, analysis, main, room)
+    for i, row in enumerate(key_rows):
+        keys.draw(sheet, _MARGIN, 0.72 + i * keys.ROW, row)
+    curve.draw(sheet, plot, drawn, bool(main))
+    flags.draw(sheet, plot, flown)
+    for each in main:
+        curve.mark_peak(sheet, plot, each, bool(analysis.phases))
+    if not drawn:
+        x, y = left + wide / 2, plot.box.top + height / 2
+        sheet.text(x, y, "no memory was read", color=palette.faint, align="center")
+    lanes.draw(sheet, lanes_box, analysis.instances, (begin_ns, end_ns), legend.colors_of(analysis))
+    curve.time_axis(sheet, plot, lanes_box.bottom)
+    legend.draw(sheet, table_box, table)
+    for i, line in enumerate(written):
+        middle = notes_top + (i + 0.5) * notes.ROW
+        sheet.text(_MARGIN, middle, line, size=notes.SIZE, color=palette.faint)
+    return sheet.figure
+
+
+def _channels(analysis: Analysis) -> tuple[list[ChannelSummary], list[ChannelSummary]]:
+    """The channel that the picture is about, if it was read, and those drawn beside it."""
+    read = [
+        each
+        for each in analysis.channels
+        if each.channel.unit == "byte" and len(analysis.curves[each.channel.name].t_ns)
+    ]
+    main = read[:1]
+    highest = sorted(read[1:], key=lambda each: -each.peak)[:MOST_CHANNELS]
+    return main, [each for each in read[1:] if each in highest]
+
+
+def _span(analysis: Analysis, drawn: list[Curve]) -> tuple[int, int]:
+    """The time across the picture: the run, and whatever was read beyond it."""
+    begin = min([0, *(int(each.t_ns[0]) for each in drawn)])
+    end = max([analysis.duration_ns, *(int(each.t_ns[-1]) for each in drawn)])
+    return begin, max(end, begin + 1)
+
+
+def _heading(sheet: Sheet, analysis: Analysis, main: list[ChannelSummary], room: float) -> None:
+    title = lettering.fit(analysis.title, TITLE, room, bold=True)
+    sheet.text(_MARGIN, 0.24, title, size=TITLE, bold=True)
+    parts = [format_duration(analysis.duration_ns / 1e9), lettering.drawable(analysis.ending)]
+    for each in main:
+        name = "" if each.channel.name == HOST else f" of {each.channel.name}"
+        peak = f"peak{name} {curve.peak_figure(each.peak, each.exact)}"
+        phase = lettering.fit(each.peak_phase or "", BODY, curve.LONGEST_NAME)
+        parts.append(f"{peak} in {phase}" if phase else peak)
+    text = lettering.fit("  ·  ".join(parts), BODY, room)
+    sheet.text(_MARGIN, 0.49, text, color=sheet.palette.faint)
+
+
+def _left_out(analysis: Analysis, channels: int, flown: flags.Flown) -> list[str]:
+    """What the picture has no room for."""
+    deeper = analysis.instances.lanes - lanes.MOST_LANES
+    read = sum(len(curve.t_ns) > 0 for curve in analysis.curves.values())
+    out = []
+    if deeper > 0:
+        out.append(f"Not drawn: {deeper:,} more lanes of deeper or overlapping phases")
+    if read > channels:
+        out.append(f"Not drawn: {read - channels:,} more channels")
+    if flown.silent:
+        out.append(f"Not written: the texts of {flown.silent:,} of {len(analysis.marks):,} marks")
+    return out

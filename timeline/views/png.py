@@ -1,0 +1,98 @@
+"""The picture of a run as a PNG, fit for a paper or a talk.
+
+What is on it and where stands in `timeline.views.chart`, which needs matplotlib: 57 MB and half a
+second, so it is imported only when a picture is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from timeline.analysis.types import Analysis
+from timeline.errors import UsageError
+from timeline.views.palette import PALETTES, Theme
+
+NARROWEST_IN, WIDEST_IN = 3.0, 60.0
+COARSEST_DPI, FINEST_DPI = 40, 1200
+MOST_PIXELS = 1 << 14
+"""In one direction; Agg refuses four times as many."""
+
+
+def write(
+    analysis: Analysis,
+    path: str | os.PathLike[str],
+    *,
+    theme: Theme = "light",
+    width_in: float = 10.0,
+    dpi: int = 200,
+) -> None:
+    """Write the picture; the file is replaced as a whole, or after an error left as it was.
+
+    Args:
+        analysis: what to show.
+        path: of the PNG.
+        theme: ``light`` or ``dark``.
+        width_in: inches, 3 to 60; the height follows from what there is to show.
+        dpi: pixels an inch, 40 to 1200.
+
+    Raises:
+        UsageError: there is no such theme, width or resolution.
+        OSError: the file cannot be written.
+    """
+    picture = render(analysis, theme=theme, width_in=width_in, dpi=dpi)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    try:
+        temporary.write_bytes(picture)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(
+    analysis: Analysis, *, theme: Theme = "light", width_in: float = 10.0, dpi: int = 200
+) -> bytes:
+    """The bytes of the picture; arguments and errors as those of `write`."""
+    if theme not in PALETTES:
+        raise UsageError(f"{theme!r} is no theme: write light or dark")
+    if not NARROWEST_IN <= width_in <= WIDEST_IN:
+        raise UsageError(
+            f"a width of {width_in} inches is not possible: it goes from {NARROWEST_IN:g} to "
+            f"{WIDEST_IN:g}"
+        )
+    if not COARSEST_DPI <= dpi <= FINEST_DPI or width_in * dpi > MOST_PIXELS:
+        raise UsageError(
+            f"{dpi} dpi at {width_in:g} inches is not possible: it goes from {COARSEST_DPI} to "
+            f"{FINEST_DPI}, and up to {MOST_PIXELS} pixels across"
+        )
+    with _matplotlib_as_shipped():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        from timeline.views.chart.page import draw
+
+        out = io.BytesIO()
+        canvas = FigureCanvasAgg(draw(analysis, PALETTES[theme], width_in, dpi))
+        canvas.print_png(out, metadata={"Software": "timeline"})  # type: ignore[no-untyped-call]
+    return out.getvalue()
+
+
+@contextlib.contextmanager
+def _matplotlib_as_shipped() -> Iterator[None]:
+    """Without the user's style, and without its words on stderr about caches of fonts."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    if level == logging.NOTSET:
+        log.setLevel(logging.ERROR)
+    try:
+        import matplotlib
+
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            yield
+    finally:
+        log.setLevel(level)
