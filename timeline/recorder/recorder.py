@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from timeline.errors import RecorderStateError, RecordingError, UsageError
+from timeline.errors import RecorderStateError, RecordingError, RecordingExistsError, UsageError
 from timeline.recorder import session
 from timeline.recorder.directory import make_directory, script_name
 from timeline.recorder.options import checked_directory, checked_interval, checked_name
@@ -206,9 +206,12 @@ class Recorder:
         return f'<img src="{source}" alt="memory timeline" style="max-width: 100%"><br>{text}'
 
     def _begin(self) -> None:
-        self.directory = make_directory(
-            self._wanted, self.name, numbered=self.numbered, force=self._force
-        )
+        try:
+            self.directory = make_directory(
+                self._wanted, self.name, numbered=self.numbered, force=self._force
+            )
+        except RecordingExistsError as error:
+            raise RecordingExistsError(f"{error} (here: directory=… or force=True)") from None
         try:
             own = session.Session(self.directory, exact=self._exact)
         except OSError as error:

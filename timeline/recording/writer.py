@@ -50,23 +50,23 @@ def new_run_directory(path: str, *, force: bool = False) -> None:
     except (OSError, ValueError) as error:
         raise RecordingError(f"{path} cannot be made: {_why(error)}") from None
     if not os.path.isdir(path):
-        raise RecordingExistsError(f"{path} exists and is no directory: choose another")
+        raise RecordingExistsError(f"{path} exists and is no directory: choose another with -o")
     try:
         names = os.listdir(path)
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {_why(error)}") from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise RecordingError(f"{path} cannot be written to: choose another")
+        raise RecordingError(f"{path} cannot be written to: choose another with -o")
     if not names:
         return
     if not is_recording(path, names):
         raise RecordingExistsError(
-            f"{path} exists and is not a recording: choose another"
-            + (", since only recordings are overwritten" if force else "")
+            f"{path} exists and is not a recording: choose another with -o"
+            + (", since --force replaces only recordings" if force else "")
         )
     if not force:
         raise RecordingExistsError(
-            f"{path} exists: choose another, or overwrite it with --force (in code, force=True)"
+            f"{path} exists: choose another with -o, or --force to overwrite"
         )
     _delete_recording(path, names)
 
@@ -108,7 +108,7 @@ def _delete_recording(path: str, names: list[str]) -> None:
     if SUMMARY not in names and isinstance(meta, dict) and writer_lives(meta):
         raise RecordingExistsError(
             f"{path} is being written by process {meta['sampler_pid']}: "
-            "choose another, or end that process first"
+            "choose another with -o, or end that process first"
         )
     for name in names:
         if is_ours(name):
