@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 INJECT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inject")
 """The directory of our sitecustomize."""
 
-LOADED_FIRST = ("contextvars", "fcntl", "mmap", "resource", "timeline")
+LOADED_FIRST = ("contextvars", "fcntl", "importlib", "mmap", "resource", "timeline", "warnings")
 """What our part imports in the program that plain Python would not have, and that is a file which
 one beside the script could stand before. A test holds this list to what is imported."""
 
 
 def interpreter_options() -> list[str]:
-    """What was given to this interpreter before ``-m timeline``: ``-u``, ``-W error``, ``-X dev``."""
+    """What this interpreter was given before ``-m timeline``: ``-u``, ``-W error``, ``-X dev``."""
     options: list[str] = []
     words = iter(sys.orig_argv[1:])
     for word in words:
@@ -74,11 +74,9 @@ def _module_file(place: str, name: str) -> str:
 def own_name() -> str:
     """The name that this Python was called by, if calling it so again finds it."""
     name = sys.orig_argv[0] if sys.orig_argv else ""
-    places = [""] if os.path.dirname(name) else os.get_exec_path()
-    for place in places:
+    for place in [""] if os.path.dirname(name) else os.get_exec_path():
         path = os.path.join(place, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
-            return (
-                name if os.path.abspath(path) == os.path.abspath(sys.executable) else sys.executable
-            )
+            same = os.path.abspath(path) == os.path.abspath(sys.executable)
+            return name if same else sys.executable
     return sys.executable

@@ -1,8 +1,8 @@
 """Runs a program as plain Python in a process of its own, and samples it from beside.
 
-The command is ``python [options] script.py args``, with the options of this interpreter, and
-nothing of ours in it: ``__main__``, ``sys.argv``, tracebacks, ``multiprocessing`` and exit codes are
-Python's own. The part that marks phases comes in by a ``sitecustomize`` in a directory that is put
+The command is ``python [options] script.py args`` with this interpreter's options, and nothing of
+ours in it: ``__main__``, ``sys.argv``, tracebacks, ``multiprocessing`` and exit codes are Python's
+own. The part that marks phases comes in by a ``sitecustomize`` in a directory that is put
 first on ``PYTHONPATH``, and takes directory and variables away again before the program begins.
 """
 
@@ -68,6 +68,8 @@ def run(
     why = why_no_phases(target)
     if why:
         missing.append(f"no phases: {why}")
+        if exact and source == "linux":
+            missing.append("the program's own ru_maxrss: it tells the peak since our last reading")
     else:
         environment = _environment(directory, source == "linux" and exact, overall)
     with Forwarding() as signals:
