@@ -66,7 +66,7 @@ def new_run_directory(path: str, *, force: bool = False) -> None:
         )
     if not force:
         raise RecordingExistsError(
-            f"{path} exists: choose another with -o, or --force to overwrite"
+            f"{path} exists: choose another with -o, or overwrite it with --force"
         )
     _delete_recording(path, names)
 
