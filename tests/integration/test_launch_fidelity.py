@@ -42,7 +42,7 @@ ABOUT_ITSELF = """
     print(__name__, __file__, __spec__, __package__, __loader__.__class__, __builtins__)
     print(sys.argv, sys.path[0], sys.path, sys.flags, sys.warnoptions, sys._xoptions)
     print(sys.orig_argv, sys.executable, sys.prefix)
-    print(os.environ.get("PYTHONPATH"), [k for k in os.environ if "TIMELINE" in k], list(os.environ))
+    print(os.environ.get("PYTHONPATH"), list(os.environ))
     print("sitecustomize" in sys.modules, sys.meta_path[-4:], sys.path_hooks)
     print(sorted(map(str, vars())))
     print([k for k in sys.path_importer_cache if "inject" in k])
@@ -51,7 +51,7 @@ ABOUT_ITSELF = """
     print(os.umask(0o22), sys.getrecursionlimit(), sys.getswitchinterval(), sys.gettrace())
     print(sys.excepthook is sys.__excepthook__, sys.stdout.isatty(), sys.stdout.line_buffering)
     import signal
-    print([(s.name, str(signal.getsignal(s))) for s in signal.valid_signals() if hasattr(s, "name")])
+    print([(int(s), str(signal.getsignal(s))) for s in signal.valid_signals()])
     print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
     import gc, threading
     print(gc.get_threshold(), gc.isenabled(), threading.enumerate(), threading.main_thread())
@@ -74,7 +74,7 @@ SCRIPTS = {
         class Point:
             def __init__(self, x): self.x = x
         def work(point):
-            return point.x * 2, [k for k in os.environ if "TIMELINE" in k], "timeline" in sys.modules
+            return point.x * 2, list(os.environ), "timeline" in sys.modules
         if __name__ == "__main__":
             for method in ("spawn", "forkserver"):
                 with mp.get_context(method).Pool(2) as pool:
@@ -279,7 +279,7 @@ SCRIPTS = {
     """,
     "audit hooks and inspect see the script": """
         import inspect, linecache, traceback
-        print(inspect.getsource(inspect.currentframe()), inspect.stack()[-1].function, len(inspect.stack()))
+        print(inspect.getsource(inspect.currentframe()), len(inspect.stack()))
         print("".join(traceback.format_stack()))
     """,
 }
