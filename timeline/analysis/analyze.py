@@ -97,7 +97,7 @@ def _instances(
         parent=parent,
         thread=marks.thread[begins],
         peak=peaks.peak,
-        delta=np.where(known, peaks.peak - peaks.before, 0),
+        delta=np.where(known, np.maximum(peaks.peak - peaks.before, 0), 0),
         exact=peaks.exact,
         detail={numbers[k]: text for k, text in marks.details.items() if k in numbers},
         paths=paths,

@@ -195,7 +195,7 @@ def _summary(
         shown = int(spans.begin_ns[top])
     peak = PhasePeak(
         bytes=max(value, 0),
-        delta=value - int(peaks.before[top]) if value != UNKNOWN else 0,
+        delta=max(int((peaks.peak[rows] - peaks.before[rows]).max()), 0),
         kept=int((peaks.after[ended] - peaks.before[ended]).sum()),
         exact=not len(inexact),
         t_ns=shown - run[0],

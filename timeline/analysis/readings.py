@@ -36,9 +36,10 @@ class Readings:
 
 def merge(series: Series, marks: Marks | None) -> Readings:
     """Merge a channel's samples with the readings that marks took of the same channel."""
-    seen = series.value != UNKNOWN
+    seen = (series.value != UNKNOWN) | (series.high != UNKNOWN)
     begun, t = series.begun_ns[seen], series.t_ns[seen]
     value, high, blind = series.value[seen], series.high[seen], series.blind[seen]
+    value = _filled(value, high)
     count = len(marks) if marks is not None else 0
     of_mark = np.full(count, UNKNOWN, np.int64)
     overlapping = np.zeros(len(t), bool)
@@ -63,6 +64,16 @@ def merge(series: Series, marks: Marks | None) -> Readings:
     # The mark's own reading has what came before; what came after is a few microseconds old.
     own = np.where(overlapping, UNKNOWN, high)
     return Readings(t, value, high, known & ~blind, own, of_mark)
+
+
+def _filled(value: Ints, high: Ints) -> Ints:
+    """Values with the one before in place of those that could not be had.
+
+    The last row of a program that was killed has a maximum, told by the kernel after the end, and
+    no value of its own.
+    """
+    last = np.maximum.accumulate(np.where(value != UNKNOWN, np.arange(len(value)), UNKNOWN))
+    return np.where(last >= 0, value[last], high)
 
 
 def _overlaps(begun: Ints, t: Ints, mark_begun: Ints, mark_t: Ints) -> NDArray[np.bool_]:

@@ -68,7 +68,8 @@ class PhasePeak:
 
     Attributes:
         bytes: the largest reading inside any instance.
-        delta: that peak less the reading at the beginning of the instance that had it.
+        delta: the most that any instance needed on top of what it found: its peak less the
+            reading at its beginning.
         kept: what the phase left behind: end less begin, summed over the ended instances.
         exact: whether no instance can have been higher.
         t_ns: when the reading that showed it was taken.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from timeline import __version__
 from timeline.cli.output import show
 from timeline.recorder.probes import open_probe, resolve
-from timeline.recorder.reading import open_own_memory
+from timeline.recorder.reading import counter_slack, open_own_memory
 from timeline.units import MiB, format_bytes
 from timeline.views.terminal import look_of, neutral, wrap
 
@@ -203,7 +203,7 @@ def _slack(system: str, release: str, cpus: int, page: int) -> Finding:
     if system != "Linux" or not version:
         return Finding("accuracy", "note", "RSS is what this system counts")
     if (int(version[1]), int(version[2])) >= (6, 2):
-        slack = cpus * max(32, 2 * cpus) * page
+        slack = counter_slack(cpus)
         text = f"RSS may be off by up to {format_bytes(slack)} for each kind of page on {cpus} CPUs"
     else:
         text = f"RSS may be off by up to {format_bytes(64 * page)} a thread"

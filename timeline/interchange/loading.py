@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from timeline.errors import DamagedRecordingError, NoRecordingError
-from timeline.interchange import mprof
+from timeline.interchange import cuda_snapshot, mprof
 from timeline.recording.reader import load_directory
 from timeline.recording.types import Recording
 
@@ -15,12 +15,14 @@ _HEAD = 256
 
 
 def load(path: str | PathLike[str]) -> Recording:
-    """Read the recording at a path: a run directory, or a file of memory_profiler's ``mprof``.
+    """Read the recording at a path: a run directory, a file of memory_profiler's ``mprof``, or a
+    CUDA memory snapshot.
 
     A run that is still going on can be read too, and so can one that was cut off.
 
     Args:
-        path: a directory such as ``train-20260801-120000.timeline``, or ``mprofile_….dat``.
+        path: a directory such as ``train-20260801-120000.timeline``, ``mprofile_….dat``, or
+            what ``torch.cuda.memory._dump_snapshot`` wrote.
 
     Raises:
         NoRecordingError: nothing is there, or it may not be read.
@@ -50,6 +52,8 @@ def _load_file(path: Path) -> Recording:
         head = file.read(_HEAD)
     if mprof.is_mprof(head):
         return mprof.load(path)
+    if cuda_snapshot.looks_like(head):
+        return cuda_snapshot.read(path)
     if not head:
         raise DamagedRecordingError(f"{path} is empty")
     if (path.parent / "meta.json").is_file():
@@ -57,5 +61,5 @@ def _load_file(path: Path) -> Recording:
             f"{path} is one file of a recording; give its directory, {path.parent}"
         )
     raise DamagedRecordingError(
-        f"{path} is neither a run directory of timeline nor a file of mprof"
+        f"{path} is no run directory of timeline, no file of mprof and no CUDA memory snapshot"
     )

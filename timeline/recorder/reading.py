@@ -31,6 +31,9 @@ Reading = tuple[int, int, int, int, bool]
 _INTERRUPTED_NS = 200_000
 """A read and its reset take 2 µs; past this the thread was interrupted between the two."""
 
+SLACK_LIMIT = 1 << 20
+"""Past this many bytes the quick counters are too coarse: see `counter_slack`."""
+
 
 class OwnMemory:
     """Reads and resets the high-water mark of the process that it was made in.
@@ -51,11 +54,12 @@ class OwnMemory:
         self.overall = 0
         # ru_maxrss never falls under what the process was before its exec: one started by a fat
         # parent reads the parent's peak until its own is larger. Up to there /proc/self/status is
-        # read, which has no such memory but takes 7 us.
+        # read, which has no such memory, and sums the counters of all CPUs, but takes 7 us.
         self._floor_kib = 1 << 62
         _, _, rss, high, _ = self.read()
         first = _getrusage(0).ru_maxrss
-        self._floor_kib = first if (first << 10) > rss + (1 << 20) else 0
+        if counter_slack(os.cpu_count() or 1) <= SLACK_LIMIT:
+            self._floor_kib = first if (first << 10) > rss + (1 << 20) else 0
         self.overall = max(high, rss)
 
     def read(self, now: Callable[[], int] = time.monotonic_ns) -> Reading:
@@ -71,7 +75,9 @@ class OwnMemory:
         before = _getrusage(0)
         high_kib = before.ru_maxrss
         if high_kib <= self._floor_kib:
-            high_kib = _status_kib(os.pread(self._status, 4096, 0), b"VmHWM:")
+            status = os.pread(self._status, 4096, 0)
+            high_kib = _status_kib(status, b"VmHWM:")
+            rss = _status_kib(status, b"VmRSS:") << 10
         os.write(self._clear_refs, b"5")
         t = now()
         # The two counters are read by different kernel paths, up to some hundred KiB apart.
@@ -111,6 +117,17 @@ def open_own_memory() -> tuple[OwnMemory | None, str]:
         for fd in opened:
             os.close(fd)
         return None, f"marks carry time alone: /proc/self/clear_refs cannot be used ({error})"
+
+
+def counter_slack(cpus: int) -> int:
+    """How many bytes statm and getrusage may be off on a machine with so many CPUs.
+
+    Linux 6.2 and later keep each counter of resident pages per CPU and add one CPU's share to the
+    sum when it reaches a batch of ``max(32, 2 * cpus)`` pages (lib/percpu_counter.c). A process
+    grows on few CPUs at a time, so the error seen is far under this. VmRSS in ``status`` is summed
+    over all CPUs at each read.
+    """
+    return cpus * max(32, 2 * cpus) * 4096
 
 
 def out_of_the_way(fd: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timeline.analysis.types import HOST, Analysis
+from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
@@ -44,9 +44,10 @@ def _heading(analysis: Analysis, look: Look) -> list[str]:
 
 
 def _peak(analysis: Analysis, look: Look) -> list[str]:
-    host = host_of(analysis)
+    host = _first(analysis)
     if host is None:
         return look.lines("Peak unknown: no reading of host memory", rest="  ")
+    name = host.channel.name
     size = figure(host.peak, host.exact)
     phrases = [
         size,
@@ -60,13 +61,22 @@ def _peak(analysis: Analysis, look: Look) -> list[str]:
     if host.exact:
         phrases[-1] += ","
         phrases.append("exact")
-    lines = wrap(phrases, look.width, first="Peak ", rest="  ")
+    first = "Peak " if name == HOST else f"Peak of {look.plain(name)} "
+    lines = wrap(phrases, look.width, first=first, rest="  ")
     lines[0] = lines[0].replace(size, look.paint(size, HOT), 1)
     return lines
 
 
+def _first(analysis: Analysis) -> ChannelSummary | None:
+    """Host memory, or, of a file that has none, the first channel that has readings."""
+    if (host := host_of(analysis)) is not None:
+        return host
+    read = (each for each in analysis.channels if len(analysis.curves[each.channel.name].t_ns))
+    return next(read, None)
+
+
 def _other_channels(analysis: Analysis, look: Look) -> list[str]:
-    others = [each for each in analysis.channels if each.channel.name != HOST]
+    others = [each for each in analysis.channels if each != _first(analysis)]
     highest = sorted(others, key=lambda each: -each.peak)[:CHANNELS_SHOWN]
     lines = []
     for each in others:
