@@ -41,8 +41,10 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def clean(text: str) -> str:
-    """The text with everything that no encoding can write, such as half a pair, replaced."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    """The text, with a replacement for each half of a surrogate pair: no encoding can write one."""
+    if text.isascii():
+        return text
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
 class Document:

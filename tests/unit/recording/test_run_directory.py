@@ -53,7 +53,7 @@ def test_an_empty_directory_is_taken(tmp_path):
 
 
 def test_a_recording_is_not_overwritten_unless_forced(golden):
-    with pytest.raises(RecordingExistsError, match="or overwrite it with --force"):
+    with pytest.raises(RecordingExistsError, match=r"exists: choose another.*overwrite"):
         new_run_directory(str(golden))
     assert len(list(golden.iterdir())) == 6
     new_run_directory(str(golden), force=True)
