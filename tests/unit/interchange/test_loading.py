@@ -20,7 +20,7 @@ def test_a_file_of_mprof_is_known_by_its_first_line_not_by_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", "is empty"), (b"PK\x03\x04", "no run directory"), (b"MEMORY 1\n", "neither")],
+    [(b"", "is empty"), (b"PK\x03\x04", "no run directory"), (b"MEMORY 1\n", "no run directory")],
 )
 def test_a_foreign_file_is_told_from_a_recording(tmp_path, content, error):
     path = tmp_path / "file.bin"
