@@ -158,7 +158,8 @@ class Run:
     Attributes:
         argv: the target's command as the user wrote it, script or ``-m module`` first.
         started_ns, ended_ns: monotonic; ``ended_ns`` is the last thing read of an unended run.
-        started_time_ns: wall clock (Unix) at ``started_ns``.
+            Every reading and mark lies between them.
+        started_time_ns: wall clock (Unix) at ``started_ns``; 0 where it is not known.
         interval_ns: asked-for time between two samples; 0 for a foreign recording.
         backend: the name of what read host memory, as `Channel.source`.
         end: ``exited`` (with ``exit_code``), ``killed`` (with ``signal``, where known),
@@ -188,7 +189,7 @@ class Recording:
     Attributes:
         path: the run directory or foreign file that it was read from.
         format: the version of the format that it was written in; 0 for a foreign file.
-        series: by channel name.
+        series: by channel name; one has no samples where the run ended before the first.
         missing: a sentence for each thing that could not be measured.
         damage: a sentence for each thing that was lost from the file, such as a torn last row.
     """
