@@ -37,7 +37,7 @@ def make_charts(directory: str) -> str:
     import subprocess
 
     png, html = (os.path.join(directory, name) for name in CHARTS)
-    again = f"no charts, make them with python -m timeline report {directory}"
+    again = f"not all charts were made, see python -m timeline report {directory}"
     path = json.dumps([library_root(), *python_path()])
     try:
         child = subprocess.run(

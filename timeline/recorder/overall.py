@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from timeline.recorder.reading import out_of_the_way
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +63,8 @@ def make_overall() -> Overall | None:
     if not hasattr(os, "memfd_create"):
         return None
     try:
-        fd = os.memfd_create("timeline")
+        # Not where a process without standard streams would have one of them.
+        fd = out_of_the_way(os.memfd_create("timeline"))
         os.ftruncate(fd, _BYTES)
         return Overall(fd)
     except (OSError, ValueError):
@@ -76,15 +79,25 @@ def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], N
         overall: the sampler's, where there is one.
 
     Returns:
-        What puts the original back.
+        What ends it. Where the kernel's own figure has become too small by then, the function
+        stays: it knows what was reached, and reads no recording any more.
     """
     import resource
 
-    real = resource.getrusage
+    # After an earlier recording: its function gives way to this one, which knows what that knew.
+    real = getattr(resource.getrusage, "real", resource.getrusage)
+    reached_kib = getattr(resource.getrusage, "reached_kib", int)()
     pid = os.getpid()
     whole = {resource.RUSAGE_SELF, getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)}
     # A process inherits the ru_maxrss of what started it: the launcher, which no bare run has.
     inherited_kib = real(resource.RUSAGE_SELF).ru_maxrss
+    recording = True
+
+    def reached() -> int:
+        if not recording:
+            return int(reached_kib)
+        noted = max(own.overall, overall.bytes if overall is not None else 0)
+        return int(max(reached_kib, noted >> 10))
 
     def getrusage(who: int, /) -> resource.struct_rusage:
         usage = real(who)
@@ -93,20 +106,21 @@ def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], N
         peak_kib = usage.ru_maxrss
         if peak_kib <= inherited_kib:
             peak_kib = _mark_kib() or peak_kib
-        noted = max(own.overall, overall.bytes if overall is not None else 0)
-        peak_kib = max(peak_kib, noted >> 10)
-        return resource.struct_rusage((*usage[:2], peak_kib, *usage[3:]))
+        return resource.struct_rusage((*usage[:2], max(peak_kib, reached()), *usage[3:]))
 
     described: Any = getrusage
     described.__qualname__, described.__module__ = real.__qualname__, real.__module__
     described.__doc__ = real.__doc__
+    described.real, described.reached_kib = real, reached
     resource.getrusage = getrusage
 
-    def put_back() -> None:
-        if resource.getrusage is getrusage:
+    def end() -> None:
+        nonlocal reached_kib, recording
+        reached_kib, recording = reached(), False
+        if resource.getrusage is getrusage and real(resource.RUSAGE_SELF).ru_maxrss >= reached_kib:
             resource.getrusage = real
 
-    return put_back
+    return end
 
 
 def _mark_kib() -> int:

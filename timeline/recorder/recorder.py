@@ -103,7 +103,7 @@ class Recorder:
         self._inside: session.Open | None = None
         self._session: session.Session | None = None
         self._sampling: Sampling | None = None
-        self._put_back: Callable[[], None] | None = None
+        self._end_of_overall: Callable[[], None] | None = None
 
     def start(self) -> Recorder:
         """Begin to record.
@@ -231,7 +231,7 @@ class Recorder:
     def _sample(self, own: session.Session) -> None:
         overall = make_overall() if own.own is not None else None
         if own.own is not None:
-            self._put_back = replace_getrusage(own.own, overall)
+            self._end_of_overall = replace_getrusage(own.own, overall)
         self._sampling, why = start_sampling(
             self._sampler,
             {
@@ -260,26 +260,27 @@ class Recorder:
         atexit.unregister(self._at_exit)
         session.deactivate()
         _unhook()
-        why = ""
-        if sampling is not None and not sampling.lives():
-            why = sampling.stop(_ENDING)
-            own.missing(f"samples end early: {why}")
-            self._write_end()
-        own.close()
         try:
-            if sampling is not None and not why:
-                why = sampling.stop(_ENDING)
+            why = sampling.stop(_ENDING) if sampling is not None else ""
+            if why:
+                say(why)
+                own.missing(f"samples end early: {why}")
+                self._write_end()
         finally:
-            if self._put_back is not None:
-                self._put_back()
-        if why:
-            say(why)
+            own.close()
+            if self._end_of_overall is not None:
+                self._end_of_overall()
 
     def _write_end(self) -> None:
-        """What the sampler writes at the end, in its place."""
+        """What the sampler writes at the end, in its place, unless it has come to that."""
+        if os.path.exists(os.path.join(self.directory, SUMMARY)):
+            return
         ended = {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
         document = {"timeline": FORMAT_VERSION, **_ENDING, "ended": ended}
-        write_json(self.directory, SUMMARY, document)
+        try:
+            write_json(self.directory, SUMMARY, document)
+        except RecordingError:  # what keeps the sampler from writing keeps us
+            pass
 
     def _at_exit(self) -> None:
         if self._state == _RUNNING:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     class Sampling(Protocol):
         """What a recording needs of its sampler."""
 
-        def lives(self) -> bool:
-            """Whether it has not ended by itself."""
-
         def stop(self, words: dict[str, object]) -> str:
             """End it, within a bound. Returns a sentence about what went wrong, or nothing."""
 
@@ -68,10 +65,6 @@ class ThreadSampling:
 
         self._beside: Beside | None = Beside(**task, overall=overall)
         self._beside.start()
-
-    def lives(self) -> bool:
-        """A thread ends with its process."""
-        return True
 
     def stop(self, words: dict[str, Any]) -> str:
         """End it and write how the recording ended."""

@@ -49,6 +49,9 @@ class Session:
     ``lost`` then says why.
     """
 
+    # Held here, and not looked up: a test that freezes its clock must not freeze this one.
+    _now = staticmethod(time.monotonic_ns)
+
     def __init__(self, directory: str, *, exact: bool) -> None:
         """Open the file and write its first line.
 
@@ -63,7 +66,7 @@ class Session:
         self.pid = os.getpid()
         self.lost = ""
         self._tokens = float(READINGS_IN_A_BURST)
-        self._refilled_ns = time.monotonic_ns()
+        self._refilled_ns = self._now()
         self._dry = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         path = os.path.join(directory, f"events.{self.pid}.jsonl")
@@ -72,7 +75,7 @@ class Session:
         self.own: OwnMemory | None = own
         python = ".".join(map(str, sys.version_info[:3]))
         self._write(
-            f'{{"k":"start","t":{time.monotonic_ns()},"pid":{self.pid},'
+            f'{{"k":"start","t":{self._now()},"pid":{self.pid},'
             f'"python":"{python}","version":"{__version__}"}}\n'
         )
         if why:
@@ -108,12 +111,12 @@ class Session:
 
     def fact(self, name: str, value: str) -> None:
         """Something learned on the way, such as the version of torch."""
-        t = time.monotonic_ns()
+        t = self._now()
         self._write(f'{{"k":"fact","t":{t},"name":{quote(name)},"value":{quote(value)}}}\n')
 
     def missing(self, sentence: str) -> None:
         """Something cannot be measured."""
-        self._write(f'{{"k":"missing","t":{time.monotonic_ns()},"p":{quote(sentence)}}}\n')
+        self._write(f'{{"k":"missing","t":{self._now()},"p":{quote(sentence)}}}\n')
 
     def close(self) -> None:
         """Write the last line and close the file. Later calls of any method do nothing."""
@@ -121,7 +124,7 @@ class Session:
             return
         if self.own is not None:
             self.reading()
-        self._write(f'{{"k":"stop","t":{time.monotonic_ns()}}}\n')
+        self._write(f'{{"k":"stop","t":{self._now()}}}\n')
         self.abandon()
 
     def abandon(self) -> None:
@@ -139,7 +142,7 @@ class Session:
     def _reading(self) -> str:
         """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
         own = self.own
-        now = time.monotonic_ns()
+        now = self._now()
         if own is None:
             return f',"t":{now}'
         gained = (now - self._refilled_ns) / READING_EVERY_NS
@@ -160,7 +163,7 @@ class Session:
             self.own = None
             own.close()
             self.missing(f"marks carry time alone from here: {error}")
-            return f',"t":{time.monotonic_ns()}'
+            return f',"t":{self._now()}'
         unseen = ',"x":1' if blind else ""
         return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}'
 

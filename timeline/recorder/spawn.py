@@ -69,10 +69,6 @@ class Worker:
             self.abandon()
             raise WorkerError("the sampling process does not listen")
 
-    def lives(self) -> bool:
-        """Whether it has not ended yet."""
-        return not self._read(0.0)
-
     def stop(self, words: dict[str, object]) -> str:
         """Tell it how the recording ended and wait until it has written that down.
 

@@ -1,0 +1,234 @@
+"""However a recording made from inside ends: exits, exceptions, signals, kills of either side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import clean_environment
+from timeline import load
+from timeline.recording.types import Kind
+
+
+@pytest.fixture
+def started(write_script, tmp_path):
+    """``started(text)`` starts a program and returns once it has printed ``ready``."""
+    running = []
+
+    def start(text, **options):
+        process = subprocess.Popen(
+            [sys.executable, str(write_script(text))],
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        running.append(process)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+PROGRAM = """
+import sys, time, timeline
+with timeline.Recorder("run", charts=False):
+    with timeline.phase("open"):
+        while not __import__("os").path.exists("run/meta.json"): time.sleep(0.01)
+        time.sleep(0.1)
+        print("ready", flush=True)
+        sys.stdin.readline()
+print("over", flush=True)
+"""
+
+
+def sampler_of(directory):
+    return json.loads((directory / "meta.json").read_text())["sampler_pid"]
+
+
+def gone(pid):
+    """Whether the process ends within some seconds."""
+    for _ in range(500):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def left_open(recording):
+    ended = {m.phase for m in recording.marks if m.kind is Kind.END}
+    return [m.name for m in recording.marks if m.kind is Kind.BEGIN and m.phase not in ended]
+
+
+def test_a_killed_program_leaves_a_whole_recording_and_no_sampler(started, tmp_path):
+    process = started(PROGRAM)
+    sampler = sampler_of(tmp_path / "run")
+    process.kill()
+    process.wait()
+    assert gone(sampler)
+    recording = load(tmp_path / "run")
+    assert (recording.run.end, recording.run.signal) == ("killed", None)
+    assert left_open(recording) == ["open"]
+    assert recording.damage == ()
+    assert len(recording.series["host.rss"]) > 5
+
+
+def test_a_killed_program_ends_its_recording_though_a_child_of_it_lives_on(started, tmp_path):
+    fork = (
+        "        pid = __import__('os').fork()\n"
+        "        if not pid: time.sleep(60)\n"
+        "        open('child', 'w').write(str(pid))\n"
+    )
+    program = PROGRAM.replace("        print(", f"{fork}        print(")
+    process = started(program)
+    child = int((tmp_path / "child").read_text())
+    try:
+        process.kill()
+        process.wait()
+        assert gone(sampler_of(tmp_path / "run"))
+        assert load(tmp_path / "run").run.end == "killed"
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_killed_sampler_costs_the_program_nothing_and_the_recording_says_so(started, tmp_path):
+    process = started(PROGRAM)
+    sampler = sampler_of(tmp_path / "run")
+    os.kill(sampler, signal.SIGKILL)
+    assert gone(sampler)
+    out, err = process.communicate("go on\n")
+    assert (out, process.returncode) == ("over\n", 0)
+    assert err.count("timeline:") == 1
+    recording = load(tmp_path / "run")
+    assert recording.run.end == "exited"
+    assert any("samples end early" in sentence for sentence in recording.missing)
+    assert left_open(recording) == []
+    assert len(recording.series["host.rss"]) > 5
+
+
+def test_a_sampler_that_hangs_is_ended_within_a_bound(started, tmp_path):
+    process = started(PROGRAM)
+    sampler = sampler_of(tmp_path / "run")
+    os.kill(sampler, signal.SIGSTOP)
+    out, err = process.communicate("go on\n")
+    assert (out, process.returncode) == ("over\n", 0)
+    assert err.count("timeline:") == 1
+    assert "was killed" in err
+    assert gone(sampler)
+    assert len(load(tmp_path / "run").series["host.rss"]) > 5
+
+
+def test_ctrl_c_is_for_the_program_alone(started, tmp_path):
+    process = started(PROGRAM)
+    sampler = sampler_of(tmp_path / "run")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in err
+    assert gone(sampler)
+    recording = load(tmp_path / "run")
+    assert recording.run.end == "exited"
+    assert recording.run.facts["exception"] == "KeyboardInterrupt"
+    assert left_open(recording) == []
+
+
+def test_signals_to_the_whole_job_leave_the_sampler_to_its_end(started, tmp_path):
+    process = started(PROGRAM)
+    sampler = sampler_of(tmp_path / "run")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(sampler, number)
+    out, err = process.communicate("go on\n")
+    assert (out, err, process.returncode) == ("over\n", "", 0)
+    assert load(tmp_path / "run").run.end == "exited"
+
+
+def test_a_program_that_closes_every_descriptor_goes_on(started, tmp_path):
+    program = PROGRAM.replace(
+        "        sys.stdin.readline()",
+        "        sys.stdin.readline()\n        import os; os.closerange(3, 4096)\n"
+        "        files = [open(f'own {n}', 'w') for n in range(5)]\n"
+        "        [timeline.mark('lost') for _ in range(5)]",
+    )
+    process = started(program)
+    out, err = process.communicate("go on\n")
+    assert (out, process.returncode) == ("over\n", 0), err
+    assert all((tmp_path / f"own {n}").read_text() == "" for n in range(5))
+    assert gone(sampler_of(tmp_path / "run"))
+    assert load(tmp_path / "run").run.end in ("killed", "exited")
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "printed"),
+    [
+        ("raise ValueError('mine')", 1, "ValueError: mine"),
+        ("sys.exit('a text')", 1, "a text"),
+        ("sys.exit(3)", 3, ""),
+    ],
+)
+def test_an_exit_inside_a_recorded_function_is_as_without(
+    write_script, run_python, tmp_path, ending, code, printed
+):
+    script = write_script(
+        "import sys, timeline\n"
+        "@timeline.record(directory='run', charts=False)\n"
+        "def f():\n"
+        f"    {ending}\n"
+        "f()\n"
+    )
+    ended = run_python(script)
+    assert ended.code == code
+    assert ended.stderr.strip().endswith(printed)
+    assert "timeline:" not in ended.stderr
+    recording = load(tmp_path / "run")
+    assert recording.run.end == "exited"
+    assert left_open(recording) == []
+
+
+def test_a_recorder_left_open_is_ended_with_the_interpreter(write_script, run_python, tmp_path):
+    script = write_script(
+        "import atexit, timeline\n"
+        "atexit.register(print, 'mine')\n"
+        "timeline.Recorder('run').start()\n"
+        "timeline.phase('open').__enter__()\n"
+    )
+    ended = run_python(script)
+    assert (ended.code, ended.stdout) == (0, "mine\n")
+    assert "charts in" in ended.stderr
+    recording = load(tmp_path / "run")
+    assert recording.run.end == "exited"
+    assert left_open(recording) == ["open"]
+
+
+def test_a_program_that_leaves_without_a_word_counts_as_killed(started, tmp_path):
+    process = started(PROGRAM.replace("sys.stdin.readline()", "__import__('os')._exit(0)"))
+    assert process.wait() == 0
+    assert gone(sampler_of(tmp_path / "run"))
+    assert load(tmp_path / "run").run.end == "killed"
+
+
+def test_a_very_short_recording_is_whole(write_script, run_python, tmp_path):
+    script = write_script("import timeline\nwith timeline.Recorder('run', charts=False): pass\n")
+    ended = run_python(script)
+    assert ended.stderr == ""
+    recording = load(tmp_path / "run")
+    assert (recording.run.end, recording.damage, recording.missing) == ("exited", (), ())
+    assert len(recording.series["host.rss"]) > 0
