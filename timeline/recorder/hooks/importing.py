@@ -1,0 +1,87 @@
+"""Wait for ``import torch``, whoever does it and however, and leave no frame in its traceback.
+
+A finder in front of the others asks them for torch's spec, and gives it a class that notices
+when the import system sets ``_initializing`` back to False: that is the end of the import, failed
+or not, and it comes after the module's code has left the stack. A wrapper around the loader's
+``exec_module`` would show in the traceback of a torch that fails to import.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+_waiting: dict[int, TorchWatcher] = {}
+"""By the id of a spec, the watcher that waits for its import to end."""
+
+
+class _WatchedSpec(ModuleSpec):
+    """The class that torch's spec has until its import has ended."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_initializing" and not value:
+            watcher = _waiting.pop(id(self), None)
+            self.__class__ = ModuleSpec  # type: ignore[assignment]
+            if watcher is not None:
+                watcher.ended()
+
+
+class TorchWatcher:
+    """Calls ``then`` once, when an import of torch has ended well."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then: Callable[[], None] | None = then
+
+    def watch(self) -> None:
+        """Be asked when torch is looked for."""
+        sys.meta_path.insert(0, self)
+
+    def stop(self) -> None:
+        """Call nobody any more, and leave nothing behind."""
+        self._then = None
+        # By identity: a finder of the program may define an __eq__ of its own.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        for key in [key for key, watcher in _waiting.items() if watcher is self]:
+            del _waiting[key]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The others' spec for torch; nothing for every other module."""
+        if name != "torch" or self._then is None:
+            return None
+        for finder in list(sys.meta_path):
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: ModuleSpec | None = find(name, path, target)
+            if spec is not None:
+                # It may only have been looked up, as by importlib.util.find_spec: keep watching.
+                self.at_end_of(spec)
+                return spec
+        return None
+
+    def at_end_of(self, spec: ModuleSpec | None) -> None:
+        """Wait for the end of the import that uses this spec."""
+        if type(spec) is ModuleSpec:
+            _waiting[id(spec)] = self
+            spec.__class__ = _WatchedSpec
+
+    def ended(self) -> None:
+        """An import of torch has ended, well or not."""
+        then = self._then
+        torch = sys.modules.get("torch")
+        if then is not None and torch is not None:
+            self.stop()
+            then()
+
+
+def is_importing(module: ModuleType) -> bool:
+    """Whether the module's code is still running."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))

@@ -1,0 +1,161 @@
+"""Where each thread of the program is, and which phases may open there.
+
+Of calls inside calls only the outermost is a phase. `Here.quiet` says, for the thread that asks,
+which kinds of phase do not open now; the probes ask it before anything else, so that the calls
+inside a phase cost one look.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import _local
+
+from timeline.recorder.session import Open, enter, leave
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+KINDS = ("call", "backward", "step", "data", "load")
+
+
+class Quiet:
+    """For each kind of phase whether it does not open in this place."""
+
+    __slots__ = KINDS
+
+    def __init__(self, *but: str) -> None:
+        """No kind opens here, ``but`` these."""
+        for kind in KINDS:
+            setattr(self, kind, kind not in but)
+
+
+OUTSIDE = Quiet(*KINDS)
+IN_CALL = Quiet("backward")
+"""autograd.grad inside forward, as for a gradient penalty, is a backward of its own."""
+IN_STEP = Quiet("call", "backward")
+"""A closure, as for LBFGS, runs both."""
+NOTHING = Quiet()
+"""In backward, where checkpointing runs forward again; in data, load and what is no phase."""
+BUILDING = Quiet("call", "backward", "step", "data")
+"""Nothing opens, but the probe is told, to find out whether the module is still being built."""
+
+
+class Here(_local):
+    """One object for all threads, with attributes of its own in each.
+
+    Attributes:
+        quiet: which kinds of phase do not open now.
+    """
+
+    quiet: Quiet
+
+    def __init__(self) -> None:
+        # Called once in each thread that asks.
+        self._around: list[tuple[Quiet, Open | None]] = []
+        self.quiet = OUTSIDE
+        self._building: tuple[int, Open] | None = None
+
+    def open(self, inside: Quiet, path: str, detail: str = "") -> None:
+        """A phase opens, until `end`; within it ``inside`` says what else opens."""
+        around = self.quiet
+        opened = None
+        if around is BUILDING and self._is_building():
+            inside = NOTHING
+        else:
+            if around is BUILDING:
+                around = OUTSIDE
+            try:
+                opened = enter(path, detail)
+            except Exception:
+                # Out of stack or memory: the program will see that for itself, in its own code.
+                pass
+        # The last thing done, and the first undone: an interrupt before it leaves nothing open.
+        self._around.append((around, opened))
+        self.quiet = inside
+
+    def pass_by(self) -> None:
+        """Something begins that is no phase, and ends with `end`; within it nothing else opens."""
+        self._around.append((self.quiet, None))
+        self.quiet = NOTHING
+
+    def end(self) -> None:
+        """The innermost `open` or `pass_by` of this thread ends."""
+        if not self._around:
+            # Begun before a fork.
+            return
+        self.quiet, opened = self._around.pop()
+        if opened is not None:
+            try:
+                leave(opened)
+            except Exception:
+                pass
+
+    def build(self, frame: FrameType, detail: str) -> None:
+        """``load`` opens until this frame returns."""
+        try:
+            opened = enter("load", detail)
+        except Exception:
+            return
+        if opened is None:
+            return
+        # The frame by its id: whoever holds a frame keeps what is in its f_trace.
+        self._building = (id(frame), opened)
+        self.quiet = BUILDING
+        frame.f_trace = UntilReturn(self, opened)
+
+    def built(self, opened: Open) -> None:
+        """The construction that is this phase has ended, if it had not before."""
+        # Another thread asks where the garbage collector there let go of the frame.
+        if self._building is not None and self._building[1] is opened:
+            self._building = None
+            if self.quiet is BUILDING:
+                self.quiet = OUTSIDE
+        leave(opened)
+
+    def forget(self) -> None:
+        """This thread is in no phase: its frames are those of another process."""
+        self._around.clear()
+        self._building = None
+        self.quiet = OUTSIDE
+
+    def _is_building(self) -> bool:
+        """Whether the module that was being built still is; if not, that phase ends here."""
+        if self._building is None:
+            return False
+        frame_id, opened = self._building
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if id(frame) == frame_id:
+                return True
+            frame = frame.f_back
+        self.built(opened)
+        return False
+
+
+class UntilReturn:
+    """Ends the phase of a construction when the outermost ``__init__`` returns.
+
+    It stands in that frame's ``f_trace``. Nothing calls it there unless a debugger starts tracing,
+    but it is released the moment the frame has ended, before its local names are: no class's
+    ``__init__`` is wrapped and no profile function is set, which would slow the construction down.
+    A traceback keeps the frame, and with it the phase, of an ``__init__`` that raised; the next
+    phase of the thread then finds that the frame is no longer there (`Here.open`).
+    """
+
+    __slots__ = ("_here", "_opened")
+
+    def __init__(self, here: Here, opened: Open) -> None:
+        self._here = here
+        self._opened = opened
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> UntilReturn:
+        """What a debugger that was started meanwhile makes the interpreter call."""
+        return self
+
+    def __del__(self) -> None:
+        try:
+            self._here.built(self._opened)
+        except Exception:
+            # The interpreter is being taken down.
+            pass

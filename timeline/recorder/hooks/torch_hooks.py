@@ -1,0 +1,170 @@
+"""The functions of torch that have a probe while something records."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import reduce
+from types import CodeType, FunctionType
+from typing import Any
+
+from timeline.recorder import session as sessions
+from timeline.recorder.hooks.nesting import Here, UntilReturn
+from timeline.recorder.hooks.planting import CannotPlantError, with_probe
+from timeline.recorder.hooks.torch_phases import Probe, probe
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A function of torch, and what its probe says.
+
+    Attributes:
+        what: for the sentence that says that these phases are missing.
+        home: the module that has the function, then its name.
+        kind: one of `nesting.KINDS`.
+        begin: the call on the probe; its names are the function's own.
+        ends: whether the function's end is the phase's.
+        nested: the name of the function inside it that is meant.
+    """
+
+    what: str
+    home: tuple[str, str]
+    kind: str
+    begin: str
+    ends: bool = True
+    nested: str = ""
+
+
+_MODULE = "torch.nn.modules.module"
+_OPTIMIZER = "torch.optim.optimizer"
+_LOADER = "torch.utils.data.dataloader"
+
+HOOKS = (
+    Hook("forward", (_MODULE, "Module._wrapped_call_impl"), "call", "call(self)"),
+    Hook("Tensor.backward", ("torch.autograd", "backward"), "backward", "backward()"),
+    Hook("autograd.grad", ("torch.autograd", "grad"), "backward", "backward()"),
+    Hook(
+        "optimizer steps",
+        (_OPTIMIZER, "Optimizer.profile_hook_step"), "step", "step(args)", nested="wrapper",
+    ),
+    Hook("DataLoader", (_LOADER, "_BaseDataLoaderIter.__next__"), "data", "fetch(self)"),
+    Hook("DataLoader's workers", (_LOADER, "DataLoader.__iter__"), "data", "workers(self)"),
+    Hook("torch.load", ("torch.serialization", "load"), "load", "load('torch.load')"),
+    Hook("Module.load_state_dict", (_MODULE, "Module.load_state_dict"), "load", "load(self)"),
+    Hook("Module.to", (_MODULE, "Module._apply"), "load", "load(self)"),
+    Hook(
+        "Optimizer.load_state_dict",
+        (_OPTIMIZER, "Optimizer.load_state_dict"), "load", "load(self)",
+    ),
+    Hook(
+        "module construction",
+        (_MODULE, "Module.__init__"), "load", "construct(self)", ends=False,
+    ),
+)  # fmt: skip
+
+_codes: dict[FunctionType, tuple[CodeType, CodeType]] = {}
+"""By function its own code and the one with the probe, kept: compiling them takes some 30 ms."""
+
+
+def plant() -> None:
+    """Put the probes into torch; what cannot be done is a sentence in the recording."""
+    session = sessions.current
+    torch: Any = sys.modules["torch"]
+    missing = []
+    try:
+        Probe.learn(torch)
+        _keep_from_compiler(torch)
+    except AttributeError as error:
+        missing.append(f"no phases for torch {getattr(torch, '__version__', '')}: {error}")
+    else:
+        for hook in HOOKS:
+            try:
+                _plant(hook)
+            except Exception as error:
+                missing.append(f"no phases for {hook.what}: {error or repr(error)}")
+        if sys.gettrace() is not None:
+            missing.append("no phases for module construction: a debugger or coverage traces it")
+    if session is not None:
+        session.fact("torch", str(getattr(torch, "__version__", "unknown")))
+        for sentence in missing:
+            session.missing(sentence)
+
+
+def uproot() -> None:
+    """Give every function of torch its own code back."""
+    for function, (own, probed) in _codes.items():
+        if function.__code__ is probed:
+            function.__code__ = own
+            _exchange_steps(probed, own)
+
+
+def _keep_from_compiler(torch: Any) -> None:
+    """Tell torch.compile to leave alone what the probes run where a graph breaks."""
+    engine = torch._C._dynamo.eval_frame
+    if not hasattr(engine, "set_code_exec_strategy"):
+        # An older torch compiles it there, which is slow and not wrong.
+        return
+    skip = engine._FrameAction.SKIP
+    itself_and_what_it_calls = engine._FrameExecStrategy(skip, skip)
+    for kind in (Probe, Here, UntilReturn):
+        for method in vars(kind).values():
+            if isinstance(method, FunctionType):
+                engine.set_code_exec_strategy(method.__code__, itself_and_what_it_calls)
+
+
+def _plant(hook: Hook) -> None:
+    module, name = hook.home
+    function = _innermost(reduce(getattr, name.split("."), sys.modules[module]), module)
+    if function not in _codes:
+        _codes[function] = (
+            function.__code__,
+            with_probe(
+                function,
+                probe,
+                kind=hook.kind,
+                begin=hook.begin,
+                ends=hook.ends,
+                nested=hook.nested,
+            ),
+        )
+    own, probed = _codes[function]
+    if function.__code__ is own:
+        function.__code__ = probed
+        _exchange_steps(own, probed)
+
+
+def _innermost(function: Any, home: str) -> FunctionType:
+    """The function itself, under what torch puts around it: dynamo wraps Module.__init__, say."""
+    around = [function]
+    while around:
+        function = around.pop()
+        if isinstance(function, FunctionType):
+            if function.__globals__.get("__name__") == home:
+                return function
+            around += [cell.cell_contents for cell in function.__closure__ or ()]
+    raise CannotPlantError("something else stands in its place")
+
+
+def _exchange_steps(old: CodeType, new: CodeType) -> None:
+    """Give the step of every optimizer's class new code, where it was made by the old.
+
+    ``profile_hook_step`` makes the function that a class has as its step, when the first optimizer
+    of that class is made; those that are there already have their code from the old one.
+    """
+    if old.co_name != "profile_hook_step":
+        return
+    (old_step,) = _functions_in(old)
+    (new_step,) = _functions_in(new)
+    classes = [sys.modules[_OPTIMIZER].Optimizer]
+    while classes:
+        kind = classes.pop()
+        classes += type.__subclasses__(kind)
+        step = vars(kind).get("step")
+        while step is not None:
+            if getattr(step, "__code__", None) is old_step:
+                step.__code__ = new_step
+            step = getattr(step, "__wrapped__", None)
+
+
+def _functions_in(code: CodeType) -> list[CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]

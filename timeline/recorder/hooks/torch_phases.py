@@ -1,0 +1,197 @@
+"""Which call of torch is which phase, and which is none. Imported once torch has been.
+
+Everything here is called from probes in torch's own code (`planting`), in the thread of the call.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, NOTHING, Here
+
+_LIBRARIES = ("torch.nn.modules.", "torchvision.transforms.")
+"""Homes of modules of which many hold nothing: ReLU, MSELoss, Resize."""
+
+_MACHINERY = ("torch._", "torch.fx.", "torch.jit.")
+"""Homes of modules that are made around others."""
+
+_WRAPPED_IN = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+}
+"""Modules that stand around the model, and their name for it."""
+
+_TRACERS = (
+    "torch._dynamo", "torch._export", "torch._functorch._aot_autograd", "torch._inductor",
+    "torch.ao", "torch.export", "torch.fx", "torch.jit", "torch.storage",
+)  # fmt: skip
+"""Homes of what runs models, backwards and loads for purposes of its own: compiling, unpickling."""
+
+_FORWARDED_BY = (
+    "torch._dynamo.eval_frame",
+    "torch._dynamo.mutation_guard",
+    "torch.fx.graph_module",
+    "torch.jit._script",
+)
+"""Homes of Python around nn.Module's ``__call__`` and ``__init__``: the caller is beyond."""
+
+_IN_NO_BACKWARD = -1
+"""torch's number of the backward that runs in this thread, where none does."""
+
+_FRAMES_UP = 16
+"""How far above ``Module.__init__`` a subclass's ``__init__`` is looked for."""
+
+
+class Probe(Here):
+    """What the probes in torch's code talk to."""
+
+    grad_enabled: Any
+    graph_task: Any
+    module: Any
+    loss: Any
+
+    @classmethod
+    def learn(cls, torch: Any) -> None:
+        """Take from torch what the probes ask at each call.
+
+        Raises:
+            AttributeError: this torch has no such thing.
+        """
+        cls.grad_enabled = torch.is_grad_enabled
+        cls.graph_task = torch._C._current_graph_task_id
+        cls.module = torch.nn.Module
+        cls.loss = torch.nn.modules.loss._Loss
+        torch.compiler.is_dynamo_compiling  # noqa: B018 - asked in torch's own code, see planting
+
+    def __reduce__(self) -> str:
+        # torch.compile copies the constants of code that it breaks in two: by name, not by value.
+        return "probe"
+
+    def call(self, module: Any) -> None:
+        """A module is called, outermost."""
+        kind = type(module)
+        while kind.__name__ in _WRAPPED_IN:
+            inner = module.__dict__.get("_modules", {}).get(_WRAPPED_IN[kind.__name__])
+            if inner is None:
+                break
+            module, kind = inner, type(inner)
+        is_loss = issubclass(kind, Probe.loss)
+        grad = Probe.grad_enabled()
+        if (
+            (is_loss and not grad)
+            or (not is_loss and _is_operation(module))
+            or "_is_replica" in module.__dict__
+            or _on_torchs_account(sys._getframe(1))
+        ):
+            self.pass_by()
+        else:
+            path = "step/loss" if is_loss else "step/forward" if grad else "inference"
+            self.open(IN_CALL, path, kind.__name__)
+
+    def backward(self) -> None:
+        """torch.autograd.backward or torch.autograd.grad is called, outermost."""
+        if _on_torchs_account(sys._getframe(1)):
+            self.pass_by()
+        else:
+            self.open(NOTHING, "step/backward")
+
+    def step(self, args: tuple[Any, ...]) -> None:
+        """An optimizer's step is called, outermost."""
+        if _on_torchs_account(sys._getframe(1)):
+            self.pass_by()
+        else:
+            self.open(IN_STEP, "step/optimizer", type(args[0]).__name__ if args else "")
+
+    def fetch(self, iterator: Any) -> None:
+        """A DataLoader is asked for its next batch."""
+        self.open(NOTHING, "data", type(getattr(iterator, "_dataset", iterator)).__name__)
+
+    def workers(self, loader: Any) -> None:
+        """A DataLoader makes its iterator, and with it its workers."""
+        if getattr(loader, "num_workers", 0):
+            self.open(NOTHING, "data", type(getattr(loader, "dataset", loader)).__name__)
+        else:
+            self.pass_by()
+
+    def load(self, target: Any) -> None:
+        """A module or an optimizer is loaded, or moved to a device or type; or a file is."""
+        kind = type(target)
+        if _is_operation(target) or _on_torchs_account(sys._getframe(1)):
+            self.pass_by()
+        else:
+            self.open(NOTHING, "load", target if kind is str else kind.__name__)
+
+    def construct(self, module: Any) -> None:
+        """nn.Module.__init__ runs: of a module that is being built, outermost."""
+        kind = type(module)
+        if (
+            _holds_nothing(kind)
+            or sys.gettrace() is not None  # f_trace is a debugger's
+            or _on_torchs_account(sys._getframe(1))
+        ):
+            return
+        frame = _outermost_init(kind, sys._getframe(2))
+        if frame is not None:
+            self.build(frame, kind.__name__)
+
+
+probe = Probe()
+
+
+def _is_operation(module: Any) -> bool:
+    """Whether a module is no model but an operation, such as a Softmax called by itself."""
+    return str(type(module).__module__).startswith(_LIBRARIES) and not (
+        module._parameters or module._modules
+    )
+
+
+def _holds_nothing(kind: type) -> bool:
+    """Whether building one allocates nothing worth a phase, as nn.MSELoss() in a loop."""
+    home = str(kind.__module__)
+    if not home.startswith(_LIBRARIES):
+        return home.startswith(_MACHINERY)
+    # What has parameters of its own has a method that gives them their first values; transformers
+    # are built of others that have.
+    return not (
+        hasattr(kind, "reset_parameters")
+        or hasattr(kind, "_reset_parameters")
+        or home.endswith(".transformer")
+    )
+
+
+def _on_torchs_account(frame: FrameType) -> bool:
+    """Whether the function with this frame is called by torch itself, for purposes of its own."""
+    # A thread of the autograd engine, where CUDA's backward runs forward again for a checkpoint,
+    # runs a backward that it has not called.
+    if Probe.graph_task() != _IN_NO_BACKWARD:
+        return True
+    caller = frame.f_back
+    while caller is not None:
+        home = caller.f_globals.get("__name__")
+        if home not in _FORWARDED_BY:
+            return isinstance(home, str) and home.startswith(_TRACERS)
+        caller = caller.f_back
+    return False
+
+
+def _outermost_init(kind: type, frame: FrameType | None) -> FrameType | None:
+    """The frame of the outermost ``__init__`` of this class or a base that is now running."""
+    codes = set()
+    for base in kind.__mro__:
+        if base is Probe.module:
+            break
+        init = vars(base).get("__init__")
+        while init is not None:
+            codes.add(id(getattr(init, "__code__", None)))
+            init = getattr(init, "__wrapped__", None)
+    found = None
+    for _ in range(_FRAMES_UP):
+        if frame is None:
+            break
+        if id(frame.f_code) in codes:
+            found = frame
+        frame = frame.f_back
+    return found
