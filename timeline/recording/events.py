@@ -19,7 +19,7 @@ from timeline.recording.documents import clean, open_file
 from timeline.recording.format import LIMIT
 from timeline.recording.types import UNKNOWN, Kind, Marks
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 17
 """Lines are parsed as one JSON array of about this size, in half the time of one by one."""
 
 _LONGEST_READ_NS = 1 << 32
