@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         from timeline.cli.record import run_and_record
 
         return run_and_record(words, help=__doc__)
+    except KeyboardInterrupt:
+        return 130
     except UsageError as error:
         say(str(error))
         return 2

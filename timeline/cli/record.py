@@ -11,6 +11,7 @@ from pathlib import Path
 
 from timeline._version import __version__
 from timeline.errors import UsageError
+from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
 from timeline.recorder.launch import Ended, run
 from timeline.recorder.options import checked_interval
@@ -204,7 +205,7 @@ def _module_name(target: list[str]) -> str:
     """
     module = target[1]
     first = module.partition(".")[0]
-    here = [] if sys.flags.safe_path else [os.getcwd()]
+    here = [] if sys.flags.safe_path else [working_directory()]
     sys.path[:0] = here
     try:
         found = importlib.util.find_spec(first) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -12,6 +13,7 @@ from timeline.recorder.say import say
 from timeline.recording.alive import writer_identity
 from timeline.recording.format import (
     FORMAT_VERSION,
+    HIGH_IS_KNOWN,
     HOST_FIELDS,
     META,
     SUMMARY,
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from timeline.recorder.overall import Overall
+
+RISE = 64 << 10
+"""Below this a rise after the last sample is not worth a row."""
 
 ENDS_WITHIN_S = 5.0
 """A reading takes well under a millisecond, and one by ``ps`` some 20."""
@@ -78,7 +83,7 @@ class Beside:
         self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
         self._lost = ""
         self._high = 0
-        self._end_writing = threading.Lock()
+        self._last_rss = 0
         self._sampler = Sampler(
             self._probe,
             self._keep,
@@ -121,8 +126,13 @@ class Beside:
         Raises:
             RecordingError: it cannot be written.
         """
-        write_json(self._directory, META, self._meta)
+        # First the samples: the program is running already.
         self._thread.start()
+        try:
+            write_json(self._directory, META, self._meta)
+        except BaseException:
+            self._told.set()
+            raise
 
     def stop(
         self,
@@ -149,8 +159,10 @@ class Beside:
         self._told.set()
         self._thread.join(ENDS_WITHIN_S)
         ended = _both_clocks()
-        if last:
-            self._keep(ended["monotonic_ns"], 0, 1, -1, last)
+        # Told after the end, the kernel's maximum has no RSS of its own moment beside it. Only a
+        # rise is kept, and then as both: that much was resident, at some time since.
+        if self._probe.exact and last > self._last_rss + RISE:
+            self._keep(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, last, last)
         self._writer.close()
         if not self._thread.is_alive():
             self._probe.close()
@@ -181,6 +193,7 @@ class Beside:
 
     def _keep(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
         self._high = max(self._high, rss, hwm)
+        self._last_rss = rss
         return self._writer.append(t_ns, read_ns, flags, rss, hwm)
 
 
@@ -189,6 +202,11 @@ def _both_clocks() -> dict[str, int]:
 
 
 def _own_facts() -> dict[str, str]:
-    import platform
-
-    return {"python": platform.python_version(), "platform": platform.platform()}
+    # Not by platform, which reads the C library to find its version: 15 ms without a sample.
+    system = os.uname() if hasattr(os, "uname") else None
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "platform": f"{system.sysname}-{system.release}-{system.machine}"
+        if system
+        else sys.platform,
+    }

@@ -48,7 +48,7 @@ def why_no_phases(target: Sequence[str]) -> str:
     flags = sys.flags
     if flags.isolated or flags.ignore_environment or flags.no_site:
         return "Python was started with -I, -E or -S, and does not look for the recorder's part"
-    home = os.getcwd()
+    home = working_directory()
     if target[0] != "-m":
         script = os.path.realpath(target[0])
         home = script if os.path.isdir(script) else os.path.dirname(script)
@@ -69,6 +69,14 @@ def _module_file(place: str, name: str) -> str:
             ours = os.path.dirname(os.path.dirname(INJECT))
             return "" if os.path.realpath(os.path.dirname(file)) == os.path.realpath(ours) else file
     return ""
+
+
+def working_directory() -> str:
+    """The working directory; empty where it was deleted, which stops no program."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def own_name() -> str:

@@ -24,6 +24,9 @@ TOLD_WITHIN_MS = 100
 loaded machine it has to get a processor first."""
 
 
+GONE = -1
+
+
 class Forwarding:
     """Inside of a ``with``, signals go to the process that `to` names, and not to this one.
 
@@ -44,6 +47,10 @@ class Forwarding:
         self._pid = pid
         for number in self._early:
             _send(pid, number)
+
+    def no_more(self) -> None:
+        """The process has ended: what still comes is dropped, and ends nothing of ours."""
+        self._pid = GONE
 
     def __enter__(self) -> Forwarding:
         numbers = [getattr(signal, name) for name in FORWARDED if hasattr(signal, name)]
@@ -66,7 +73,8 @@ class Forwarding:
         self._witness.end()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        if self._witness.has_got(number):
+        # On Windows Ctrl-C goes to all, and os.kill would end the program without asking it.
+        if self._pid == GONE or os.name == "nt" or self._witness.has_got(number):
             return
         if self._pid:
             _send(self._pid, number)

@@ -15,7 +15,13 @@ import sys
 
 from timeline.errors import TimelineError
 from timeline.recorder.beside import Beside
-from timeline.recorder.command import INJECT, interpreter_options, own_name, why_no_phases
+from timeline.recorder.command import (
+    INJECT,
+    interpreter_options,
+    own_name,
+    why_no_phases,
+    working_directory,
+)
 from timeline.recorder.forwarding import Forwarding
 from timeline.recorder.overall import make_overall
 from timeline.recorder.probes import resolve
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
     from timeline.recorder.overall import Overall
 
 VARIABLE = "TIMELINE_RECORDS"
+
+
+NOT_ENTERED = "no phases: the program's Python did not load the recorder's part"
 
 
 class Ended:
@@ -61,19 +70,21 @@ def run(
         TimelineError: Python could not be started.
     """
     source = resolve(backend)
-    options = interpreter_options()
-    missing = []
-    overall = make_overall() if exact and source == "linux" else None
+    exact = exact and source == "linux"
+    if not sys.executable:
+        raise TimelineError("this program has no Python interpreter of its own to run another with")
+    overall = make_overall() if exact else None
     environment = None
+    missing = []
     why = why_no_phases(target)
-    if why:
-        missing.append(f"no phases: {why}")
-        if exact and source == "linux":
-            missing.append("the program's own ru_maxrss: it tells the peak since our last reading")
+    if not why:
+        environment = _environment(directory, exact, overall)
     else:
-        environment = _environment(directory, source == "linux" and exact, overall)
+        missing.append(f"no phases: {why}")
+        if exact:
+            missing.append("the program's own ru_maxrss: it tells the peak since our last reading")
     with Forwarding() as signals:
-        process = _start([*options, *target], environment)
+        process = _start([*interpreter_options(), *target], environment)
         signals.to(process.pid)
         if overall is not None:
             overall.let_go()
@@ -83,7 +94,7 @@ def run(
                 process.pid,
                 directory,
                 argv=target,
-                cwd=os.getcwd(),
+                cwd=working_directory(),
                 interval_ns=interval_ns,
                 exact=exact,
                 backend=source,
@@ -95,22 +106,25 @@ def run(
             # The program runs already, and goes on.
             beside = None
             say(f"nothing is recorded: {error}")
-        ended, last = _wait(process)
-    if beside is not None:
-        unmarked = []
-        if not why and not os.path.exists(os.path.join(directory, events_name(process.pid))):
-            unmarked.append("no phases: the program's Python did not run the recorder's part in it")
-        try:
-            beside.stop(
-                end="killed" if ended.signal else "exited",
-                exit_code=ended.code,
-                signal=_name(ended.signal),
-                last=last if beside.exact else 0,
-                missing=unmarked,
-            )
-        except TimelineError as error:
-            say(f"the recording's end could not be written: {error}")
+        ended, last = _wait(process, signals)
+        if beside is not None:
+            marks = os.path.join(directory, events_name(process.pid))
+            entered = not environment or os.path.exists(marks)
+            _stop(beside, ended, last, [] if entered else [NOT_ENTERED])
     return ended
+
+
+def _stop(beside: Beside, ended: Ended, last: int, missing: list[str]) -> None:
+    try:
+        beside.stop(
+            end="killed" if ended.signal else "exited",
+            exit_code=ended.code,
+            signal=_name(ended.signal),
+            last=last,
+            missing=missing,
+        )
+    except TimelineError as error:
+        say(f"the recording's end could not be written: {error}")
 
 
 def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[str, str]:
@@ -141,7 +155,7 @@ def _start(words: list[str], environment: dict[str, str] | None) -> subprocess.P
         raise TimelineError(f"{sys.executable} cannot be started: {error.strerror}") from None
 
 
-def _wait(process: subprocess.Popen[bytes]) -> tuple[Ended, int]:
+def _wait(process: subprocess.Popen[bytes], signals: Forwarding) -> tuple[Ended, int]:
     """How the program ended, and the maximum that the kernel knows of its last moments, in bytes.
 
     It is not reaped before that is known: till then its number is its own, for signals and samples.
@@ -153,6 +167,7 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[Ended, int]:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            signals.no_more()
             alone = _waited_for_no_child(process.pid)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -164,6 +179,7 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[Ended, int]:
         except ChildProcessError:
             process.returncode = 0
     code = process.wait()
+    signals.no_more()
     if code < 0 and os.name == "posix":
         return Ended(None, -code), last
     return Ended(code, 0), last

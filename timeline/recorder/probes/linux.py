@@ -22,12 +22,11 @@ a read and its reset is lost, which while memory grows is where it hurts. Marks 
 always reset, so a phase's border stays exact to the byte."""
 
 LATE_NS = 200_000
-"""A read and its reset lie 10 µs apart, but a reset waits for the target's mmap lock: beside a
-training 1 in 6 took 0.9 to 2.5 ms, the time that the target took to unmap a tensor."""
+"""A read and its reset lie 10 µs apart, unless the reset has to wait for the target's mmap lock:
+beside a training 1 in 6 took 0.9 to 2.5 ms, the time that the target took to unmap a tensor."""
 
-PAGES_A_FAULT_KIB = 64
-"""The most that RSS is taken to grow by one page fault: the kernel maps up to 16 pages of a file
-around one that is touched. A huge page is 32 times as large, but clearing it takes 0.1 ms."""
+FAULT_AROUND_KIB = 64
+"""One page fault maps up to this much of a file that is in memory; or, of memory, one huge page."""
 
 
 class LinuxProbe:
@@ -60,6 +59,7 @@ class LinuxProbe:
         self._open: list[int] = []
         self._status = self._descriptor(f"/proc/{pid}/status", os.O_RDONLY)
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
+        self._most_a_fault_kib = max(FAULT_AROUND_KIB, _huge_page_kib())
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -106,8 +106,9 @@ class LinuxProbe:
         os.write(self._clear_refs, b"5")
         flags = HIGH_IS_KNOWN
         if self._now() - t > LATE_NS:
-            # Higher than what was read it can only have been by way of page faults.
-            grown = (self._faults() - faults) * PAGES_A_FAULT_KIB
+            # What was higher meanwhile came by page faults. Mostly there are none: who holds the
+            # lock is the target, and it waits in the kernel like us.
+            grown = (self._faults() - faults) * self._most_a_fault_kib
             if rss + grown > high:
                 flags |= BLIND
         return t, t - begun, flags, rss << 10, max(rss, high) << 10
@@ -136,3 +137,15 @@ def _rss_and_high(status: bytes) -> tuple[int, int]:
 def _kib(status: bytes, key: bytes) -> int:
     at = status.find(key)
     return int(status[at + len(key) :].split(None, 1)[0]) if at >= 0 else 0
+
+
+def _huge_page_kib() -> int:
+    """The size of a huge page where the kernel gives any; else 0."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
+            if "[never]" in file.read():
+                return 0
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", encoding="ascii") as file:
+            return int(file.read()) >> 10
+    except (OSError, ValueError):
+        return 0
