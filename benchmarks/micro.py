@@ -88,7 +88,7 @@ def output(command: list[str]) -> str:
         text=True,
     )
     if ended.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} failed:\n{ended.stdout}{ended.stderr}")
+        raise SystemExit(f"{' '.join(command[:2])} failed:\n{ended.stdout}{ended.stderr}")
     return ended.stdout
 
 
