@@ -5,36 +5,25 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
-import sys
-import time
 
 from timeline.errors import RecorderStateError, RecordingError, RecordingExistsError, UsageError
 from timeline.recorder import session
 from timeline.recorder.directory import make_directory, script_name
 from timeline.recorder.options import checked_directory, checked_interval, checked_name
-from timeline.recorder.overall import make_overall, replace_getrusage
 from timeline.recorder.probes import resolve
-from timeline.recorder.sampling import start_sampling
+from timeline.recorder.running import Running
 from timeline.recorder.say import say
-from timeline.recording.format import FORMAT_VERSION, SUMMARY
-from timeline.recording.writer import write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from timeline.recorder.sampling import Sampling
     from timeline.recording.types import Recording
 
-_ENDING: dict[str, object] = {"end": "exited"}
 _NEW, _RUNNING, _ENDED = "was not started", "is running", "has ended"
 
-MOST_OF_ARGV = 100_000
-"""Characters of the command line that a recording keeps; past this only the script."""
-
 _one_at_a_time = _thread.RLock()
-_running: set[Recorder] = set()
+_open: set[Recorder] = set()
 
 
 def switched_off() -> bool:
@@ -101,9 +90,7 @@ class Recorder:
         self._state = _NEW
         self._pid = 0
         self._inside: session.Open | None = None
-        self._session: session.Session | None = None
-        self._sampling: Sampling | None = None
-        self._end_of_overall: Callable[[], None] | None = None
+        self._running: Running | None = None
 
     def start(self) -> Recorder:
         """Begin to record.
@@ -139,17 +126,22 @@ class Recorder:
                 raise RecorderStateError(f"this recorder {self._state}, so it cannot be stopped")
             self._state = _ENDED
             session.leave(self._inside)
-            if self._session is None or self._pid != os.getpid():
+            if self._running is None or self._pid != os.getpid():
                 return
+            _open.discard(self)
+            atexit.unregister(self._at_exit)
             try:
-                self._end()
+                self._running.end()
             except Exception as error:
                 say(f"{self.directory} did not end well: {error}")
                 return
         if self._charts:
-            from timeline.recorder.charts import make_charts
+            try:
+                from timeline.recorder.charts import make_charts
 
-            say(make_charts(self.directory))
+                say(make_charts(self.directory))
+            except Exception as error:
+                say(f"no charts: {error}")
 
     @property
     def absorbed(self) -> bool:
@@ -180,8 +172,8 @@ class Recorder:
     ) -> None:
         if self._state != _RUNNING:
             return
-        if kind is not None and self._session is not None:
-            self._session.fact("exception", kind.__name__)
+        if kind is not None and self._running is not None:
+            self._running.session.fact("exception", kind.__name__)
         self.stop()
 
     def __repr__(self) -> str:
@@ -207,126 +199,35 @@ class Recorder:
 
     def _begin(self) -> None:
         try:
-            self.directory = make_directory(
+            directory = make_directory(
                 self._wanted, self.name, numbered=self.numbered, force=self._force
             )
         except RecordingExistsError as error:
             raise RecordingExistsError(f"{error} (here: directory=… or force=True)") from None
-        try:
-            own = session.Session(self.directory, exact=self._exact)
-        except OSError as error:
-            raise RecordingError(f"{self.directory} cannot be written to: {error}") from None
-        self._session = own
-        try:
-            self._sample(own)
-            session.activate(own)
-            _hook(own)
-        except BaseException:
-            # Ctrl-C while starting: leave nothing behind that runs.
-            self._end()
-            raise
-        _running.add(self)
-        atexit.register(self._at_exit)
-
-    def _sample(self, own: session.Session) -> None:
-        overall = make_overall() if own.own is not None else None
-        if own.own is not None:
-            self._end_of_overall = replace_getrusage(own.own, overall)
-        self._sampling, why = start_sampling(
-            self._sampler,
-            {
-                "pid": own.pid,
-                "directory": self.directory,
-                "argv": _argv(),
-                "cwd": _cwd(),
-                "interval_ns": self._interval_ns,
-                "exact": self._exact,
-                "backend": self._backend,
-                "facts": {},
-            },
-            overall,
+        self._running = Running(
+            directory,
+            interval_ns=self._interval_ns,
+            exact=self._exact,
+            backend=self._backend,
+            sampler=self._sampler,
         )
-        if overall is not None:
-            overall.let_go()
-        if why:
-            say(why)
-            own.missing(why)
-
-    def _end(self) -> None:
-        """End everything that runs."""
-        own, sampling = self._session, self._sampling
-        assert own is not None
-        _running.discard(self)
-        atexit.unregister(self._at_exit)
-        session.deactivate()
-        _unhook()
-        try:
-            why = sampling.stop(_ENDING) if sampling is not None else ""
-            if why:
-                say(why)
-                own.missing(f"samples end early: {why}")
-                self._write_end()
-        finally:
-            own.close()
-            if self._end_of_overall is not None:
-                self._end_of_overall()
-
-    def _write_end(self) -> None:
-        """What the sampler writes at the end, in its place, unless it has come to that."""
-        if os.path.exists(os.path.join(self.directory, SUMMARY)):
-            return
-        ended = {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
-        document = {"timeline": FORMAT_VERSION, **_ENDING, "ended": ended}
-        try:
-            write_json(self.directory, SUMMARY, document)
-        except RecordingError:  # what keeps the sampler from writing keeps us
-            pass
+        self.directory = directory
+        _open.add(self)
+        atexit.register(self._at_exit)
 
     def _at_exit(self) -> None:
         if self._state == _RUNNING:
             self.stop()
 
 
-def _argv() -> list[str]:
-    # What is no text is somebody's joke or an embedding program's; megabytes of file names are not
-    # worth a slow start.
-    argv = [each for each in getattr(sys, "argv", []) if isinstance(each, str)]
-    return argv if sum(map(len, argv)) <= MOST_OF_ARGV else [*argv[:1], "…"]
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return ""
-
-
-def _hook(own: session.Session) -> None:
-    try:
-        from timeline.recorder import hooks
-
-        hooks.install()
-    except Exception as error:
-        own.missing(f"no phases without being asked: {error}")
-
-
-def _unhook() -> None:
-    try:
-        from timeline.recorder import hooks
-
-        hooks.uninstall()
-    except Exception as error:
-        say(f"hooks are left in place: {error}")
-
-
 def _in_forked_child() -> None:
     # Pipes, thread and recording are the parent's; its stop() is a no-op here.
     global _one_at_a_time
     _one_at_a_time = _thread.RLock()
-    for recorder in _running:
-        if recorder._sampling is not None:
-            recorder._sampling.abandon()
-    _running.clear()
+    for recorder in _open:
+        if recorder._running is not None:
+            recorder._running.abandon()
+    _open.clear()
 
 
 if hasattr(os, "register_at_fork"):
