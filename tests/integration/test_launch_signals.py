@@ -323,3 +323,45 @@ def test_standard_error_may_be_closed(write_script, tmp_path):
     assert ended.stdout == "1\n"
     assert ended.returncode == 0
     assert load(tmp_path / "r.timeline").run.end == "exited"
+
+
+def test_a_ctrl_c_after_the_end_stops_the_charts_and_keeps_the_exit_code(write_script, tmp_path):
+    script = write_script("raise SystemExit(7)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "timeline", "-o", "r.timeline", str(script)],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until((tmp_path / "r.timeline" / "summary.json").exists)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 7
+    assert "Traceback" not in err
+    assert "stopped; the recording is complete" in err
+    assert load(tmp_path / "r.timeline").run.exit_code == 7
+
+
+def test_a_descriptor_of_the_shell_reaches_the_program_and_none_of_ours_shows(
+    write_script, run_python, tmp_path
+):
+    script = write_script(
+        "import os\nprint(os.read(7, 9))\n"
+        "print([n for n in sorted(map(int, os.listdir('/proc/self/fd'))) if n < 400])"
+    )
+    write_script("shell's", "file")
+    said = []
+    for words in ("", "-m timeline --no-charts -o r.timeline"):
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f'exec "{sys.executable}" {words} "{script}" 7<file'],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        said.append((ended.returncode, ended.stdout))
+    assert said[0] == said[1]
+    assert said[0][0] == 0

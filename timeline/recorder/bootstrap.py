@@ -30,8 +30,6 @@ def start(directory: str, *, exact: bool, fd: int) -> None:
     try:
         if fd >= 0:
             overall = Overall(fd)
-            # A program may count its open files, or close all that it finds.
-            overall.let_go()
         own = session.Session(directory, exact=exact)
     except (OSError, ValueError):
         # Without a file of marks the launcher sees that there is none, and says so.

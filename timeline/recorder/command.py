@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 INJECT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inject")
 """The directory of our sitecustomize."""
 
-LOADED_FIRST = ("contextvars", "fcntl", "importlib", "mmap", "resource", "timeline", "warnings")
+LOADED_FIRST = ("contextvars", "fcntl", "importlib", "resource", "timeline", "warnings")
 """What our part imports in the program that plain Python would not have, and that is a file which
 one beside the script could stand before. A test holds this list to what is imported."""
 

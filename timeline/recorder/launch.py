@@ -86,8 +86,6 @@ def run(
     with Forwarding() as signals:
         process = _start([*interpreter_options(), *target], environment)
         signals.to(process.pid)
-        if overall is not None:
-            overall.let_go()
         beside = None
         try:
             beside = Beside(
@@ -111,6 +109,8 @@ def run(
             marks = os.path.join(directory, events_name(process.pid))
             entered = not environment or os.path.exists(marks)
             _stop(beside, ended, last, [] if entered else [NOT_ENTERED])
+    if overall is not None:
+        overall.close()
     return ended
 
 

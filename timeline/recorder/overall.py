@@ -1,8 +1,8 @@
 """The true peak of a program whose high-water mark is reset while it runs.
 
 `resource.getrusage` would show a program only what it reached since the last reset. So the sampler
-keeps the largest mark that it took in eight bytes of memory that it shares with the program, and
-there `resource.getrusage` is replaced by a function that knows them.
+keeps the largest mark that it took in a few bytes of memory that the program can read, and there
+`resource.getrusage` is replaced by a function that knows them.
 """
 
 from __future__ import annotations
@@ -18,56 +18,57 @@ if TYPE_CHECKING:
 
     from timeline.recorder.reading import OwnMemory
 
-_BYTES = 4096
+_MAGIC = b"timeline"
+_BYTES = len(_MAGIC) + 8
 
 
 class Overall:
-    """The largest high-water mark so far, in memory that two processes share.
+    """The largest high-water mark so far, in a file in memory that two processes share.
 
-    One side writes, both read; eight aligned bytes are copied as one.
+    Not mapped: Python's mmap keeps a descriptor with a low number, and closes that number at the
+    end, whoever has it by then.
 
     Attributes:
-        fd: by which another process that inherits it can open the same; -1 once let go of.
+        fd: by which another process that inherits it can open the same; -1 once closed.
     """
 
     def __init__(self, fd: int) -> None:
-        """Map what a descriptor from `make_overall` stands for.
-
-        Raises:
-            OSError, ValueError: it stands for something else.
-        """
-        from mmap import MAP_SHARED, mmap
-
-        self.fd = fd
-        self._word = mmap(fd, _BYTES, MAP_SHARED)
+        """Take over a descriptor from `make_overall`, which an exec will close."""
+        os.set_inheritable(fd, False)
+        self.fd = out_of_the_way(fd)
 
     @property
     def bytes(self) -> int:
-        """The largest noted so far; 0 before the first."""
-        return int.from_bytes(self._word[:8], "little")
+        """The largest noted so far; 0 before the first, and where it cannot be read any more."""
+        try:
+            held = os.pread(self.fd, _BYTES, 0)
+        except OSError:
+            return 0
+        # A program that closed all it found may have a file of its own under the number.
+        return int.from_bytes(held[len(_MAGIC) :], "little") if held.startswith(_MAGIC) else 0
 
     def note(self, high: int) -> None:
         """Keep a high-water mark, in bytes, if it is the largest."""
         if high > self.bytes:
-            self._word[:8] = high.to_bytes(8, "little")
+            try:
+                os.pwrite(self.fd, _MAGIC + high.to_bytes(8, "little"), 0)
+            except OSError:
+                pass
 
-    def let_go(self) -> None:
-        """Close the descriptor; the memory stays mapped."""
+    def close(self) -> None:
+        """Close the descriptor. Later calls of any method do nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def make_overall() -> Overall | None:
-    """A new one at 0; None where the system has no such memory, which is off Linux."""
+    """A new one at 0; None where the system has no such files, which is off Linux."""
     if not hasattr(os, "memfd_create"):
         return None
     try:
-        # Not where a process without standard streams would have one of them.
-        fd = out_of_the_way(os.memfd_create("timeline"))
-        os.ftruncate(fd, _BYTES)
-        return Overall(fd)
-    except (OSError, ValueError):
+        return Overall(os.memfd_create("timeline"))
+    except OSError:
         return None
 
 

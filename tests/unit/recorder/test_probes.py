@@ -204,7 +204,7 @@ def test_the_overall_mark_is_noted_before_it_is_reset(target):
     assert overall.bytes == high > 80 * MIB
     probe.read()
     assert overall.bytes == high
-    overall.let_go()
+    overall.close()
 
 
 @linux
@@ -218,9 +218,10 @@ def test_the_overall_mark_is_shared_through_its_descriptor():
     assert overall.bytes == 123 * MIB
     overall.note(5)
     assert overall.bytes == 123 * MIB
-    overall.let_go()
-    overall.let_go()
-    assert overall.bytes == 123 * MIB
+    overall.close()
+    overall.close()
+    assert overall.bytes == 0
+    overall.note(7)
 
 
 @linux
