@@ -1,0 +1,1 @@
+"""What the HTML page is made of: its words, its chart, the packed readings and the assembly."""
