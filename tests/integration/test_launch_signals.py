@@ -309,6 +309,17 @@ def test_a_program_whose_output_is_cut_off_gets_its_broken_pipe(write_script, tm
     assert ended[0][1] <= ended[1][1]
 
 
+def test_nobody_may_read_standard_error(write_script, tmp_path):
+    script = write_script("raise SystemExit(7)")
+    words = f'"{sys.executable}" -m timeline --no-charts -o r.timeline "{script}"'
+    ended = subprocess.run(
+        ["/bin/bash", "-c", f"{words} 2>&1 | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env=clean_environment(),
+    )
+    assert ended.returncode == 7
+
+
 def test_standard_error_may_be_closed(write_script, tmp_path):
     script = write_script("print(1)")
     words = ["-m", "timeline", "--no-charts", "-o", "r.timeline", str(script)]

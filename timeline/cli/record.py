@@ -53,6 +53,7 @@ def run_and_record(words: list[str], *, help: str) -> int:
         show(directory, charts=not chosen.no_charts)
     except KeyboardInterrupt:
         say(f"stopped; the recording is complete: see timeline report {directory}")
+    _flush()
     return _end_as(ended)
 
 
@@ -75,7 +76,7 @@ def show(directory: str, *, charts: bool) -> None:
         analysis = analyze(load(directory))
         look = look_of(sys.stderr)
         table = text.render(analysis, width=look.width, color=look.color, ascii=look.ascii)
-        sys.stderr.write(table)
+        sys.stderr.write("\n" + table)
         sys.stderr.flush()
     except Exception as error:
         say(f"no table: {_why(error)}")
@@ -95,6 +96,17 @@ def show(directory: str, *, charts: bool) -> None:
 
 def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _flush() -> None:
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        # Nobody reads it any more. Python would try again at its end, and make the exit code 120.
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        except OSError:
+            pass
 
 
 def _end_as(ended: Ended) -> int:

@@ -115,11 +115,6 @@ class Beside:
             "facts": {**_own_facts(), **(facts or {})},
         }
 
-    @property
-    def exact(self) -> bool:
-        """Whether the rows carry the kernel's high-water mark."""
-        return self._probe.exact
-
     def start(self) -> None:
         """Write ``meta.json`` and begin to sample.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -149,18 +150,23 @@ def test_a_mark_that_cannot_be_reset_is_a_sentence(target, monkeypatch):
 
 
 @linux
-def test_a_reset_that_comes_late_while_pages_were_taken_is_blind(target, monkeypatch):
+@pytest.mark.parametrize(("meanwhile", "flag"), [(200, BLIND), (0, 0)])
+def test_a_late_reset_is_blind_only_if_pages_were_taken_meanwhile(
+    meanwhile, flag, target, monkeypatch
+):
     probe = LinuxProbe(target.pid)
     target.tell("spike", 50)
     real = os.write
 
     def late(fd, data):
-        if data == b"5":
-            target.tell("spike", 200)
+        if data == b"5" and meanwhile:
+            target.tell("spike", meanwhile)
+        elif data == b"5":
+            time.sleep(0.01)
         return real(fd, data)
 
     monkeypatch.setattr(os, "write", late)
-    assert probe.read()[2] == HIGH_IS_KNOWN | BLIND
+    assert probe.read()[2] == HIGH_IS_KNOWN | flag
     monkeypatch.undo()
     assert probe.read()[2] == HIGH_IS_KNOWN
 

@@ -25,8 +25,8 @@ LATE_NS = 200_000
 """A read and its reset lie 10 µs apart, unless the reset has to wait for the target's mmap lock:
 beside a training 1 in 6 took 0.9 to 2.5 ms, the time that the target took to unmap a tensor."""
 
-FAULT_AROUND_KIB = 64
-"""One page fault maps up to this much of a file that is in memory; or, of memory, one huge page."""
+SMALL_FAULT_KIB, HUGE_FAULT_KIB = 64, 2048
+"""The most that a page fault adds to RSS: 16 pages of a file that is in memory, or a huge page."""
 
 
 class LinuxProbe:
@@ -59,7 +59,7 @@ class LinuxProbe:
         self._open: list[int] = []
         self._status = self._descriptor(f"/proc/{pid}/status", os.O_RDONLY)
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
-        self._most_a_fault_kib = max(FAULT_AROUND_KIB, _huge_page_kib())
+        self._huge_faults = _huge_faults()
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -108,8 +108,10 @@ class LinuxProbe:
         if self._now() - t > LATE_NS:
             # What was higher meanwhile came by page faults. Mostly there are none: who holds the
             # lock is the target, and it waits in the kernel like us.
-            grown = (self._faults() - faults) * self._most_a_fault_kib
-            if rss + grown > high:
+            before, self._huge_faults = self._huge_faults, _huge_faults()
+            small = before == self._huge_faults is not None
+            most_kib = SMALL_FAULT_KIB if small else HUGE_FAULT_KIB
+            if rss + (self._faults() - faults) * most_kib > high:
                 flags |= BLIND
         return t, t - begun, flags, rss << 10, max(rss, high) << 10
 
@@ -139,13 +141,12 @@ def _kib(status: bytes, key: bytes) -> int:
     return int(status[at + len(key) :].split(None, 1)[0]) if at >= 0 else 0
 
 
-def _huge_page_kib() -> int:
-    """The size of a huge page where the kernel gives any; else 0."""
+def _huge_faults() -> int | None:
+    """How many huge pages were given by faults, to anyone, since the boot; None if not known."""
     try:
-        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
-            if "[never]" in file.read():
-                return 0
-        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", encoding="ascii") as file:
-            return int(file.read()) >> 10
+        with open("/proc/vmstat", "rb") as file:
+            return int(file.read().split(b"thp_fault_alloc ", 1)[1].split(None, 1)[0])
+    except IndexError:
+        return 0  # this kernel gives none
     except (OSError, ValueError):
-        return 0
+        return None
