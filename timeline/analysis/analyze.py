@@ -30,10 +30,10 @@ def analyze(recording: Recording) -> Analysis:
     start, end = run.started_ns, max(run.ended_ns, run.started_ns)
     marks = recording.marks
     names = sorted(recording.series, key=lambda name: (name != HOST, name))
+    host = merge(recording.series.get(HOST), marks)
     readings = {
-        name: merge(recording.series[name], marks if name == HOST else None) for name in names
+        name: host if name == HOST else merge(recording.series[name], None) for name in names
     }
-    host = readings.get(HOST) or merge(_no_series(), marks)
     spans, begins, parent = phases.pair(marks, host, end)
     peaks = phases.measure(spans, host)
     instances = _instances(marks, spans, begins, parent, peaks, start)
@@ -42,9 +42,8 @@ def analyze(recording: Recording) -> Analysis:
     )
     summaries = phases.summarize(instances, spans, peaks, host, (start, end))
     outside = phases.outside(spans, (start, end), host)
-    exact = bool(channels) and channels[0].channel.name == HOST and channels[0].channel.exact
-    if not exact:
-        reason = channels[0].reason if channels else "host memory was not sampled"
+    reason = _not_exact(recording.series.get(HOST))
+    if reason:
         summaries = tuple(_inexact(each, reason) for each in summaries)
         outside = _inexact(outside, reason) if outside else None
         instances = replace(instances, exact=np.zeros(len(instances), bool))
@@ -64,12 +63,11 @@ def analyze(recording: Recording) -> Analysis:
     )
 
 
-def _no_series() -> Series:
-    from timeline.recording.types import Channel
-
-    none = np.empty(0, np.int64)
-    channel = Channel(HOST, "byte", "none", exact=False, reason="host memory was not sampled")
-    return Series(channel, none, none, none, none, np.empty(0, bool))
+def _not_exact(series: Series | None) -> str:
+    """Why no phase can be exact, whatever its marks read; empty where they can."""
+    if series is None:
+        return f"{HOST} was not sampled"
+    return "" if series.channel.exact else series.channel.reason or "it was only sampled"
 
 
 def _instances(
@@ -80,16 +78,13 @@ def _instances(
     peaks: phases.Peaks,
     start: int,
 ) -> Instances:
-    used, path = np.unique(marks.name[begins], return_inverse=True)
-    first = np.full(len(used), len(begins), np.int64)
-    np.minimum.at(first, path, np.arange(len(begins)))
+    used, first, path = np.unique(marks.name[begins], return_index=True, return_inverse=True)
+    in_order = np.argsort(first)
     rank = np.empty(len(used), np.int64)
-    rank[np.argsort(first)] = np.arange(len(used))
-    paths = tuple(marks.names[used[i]] for i in np.argsort(first))
+    rank[in_order] = np.arange(len(used))
     known = peaks.peak != UNKNOWN
-    numbers = {int(number): i for i, number in enumerate(marks.phase[begins])}
     return Instances(
-        path=rank[path] if len(begins) else np.empty(0, np.int64),
+        path=rank[path],
         begin_ns=spans.begin_ns - start,
         end_ns=spans.end_ns - start,
         open=spans.open,
@@ -98,10 +93,17 @@ def _instances(
         thread=marks.thread[begins],
         peak=peaks.peak,
         delta=np.where(known, np.maximum(peaks.peak - peaks.before, 0), 0),
-        exact=peaks.exact,
-        detail={numbers[k]: text for k, text in marks.details.items() if k in numbers},
-        paths=paths,
+        exact=peaks.exact & known,
+        detail=_detail(marks, begins),
+        paths=tuple(marks.names[name] for name in used[in_order].tolist()),
     )
+
+
+def _detail(marks: Marks, begins: Ints) -> dict[int, str]:
+    if not marks.details:
+        return {}
+    index = {number: i for i, number in enumerate(marks.phase[begins].tolist())}
+    return {index[number]: text for number, text in marks.details.items() if number in index}
 
 
 def _channel(
@@ -133,18 +135,19 @@ def _channel(
 
 
 def _innermost(instances: Instances, at: int) -> str | None:
-    """The path of the deepest phase that was open just before a moment."""
+    """The path of the phase begun last of those that were open just before a moment."""
     around = np.flatnonzero((instances.begin_ns < at) & (instances.end_ns >= at))
     if not len(around):
         return None
-    deepest = around[int(np.argmax(instances.lane[around]))]
-    return instances.paths[int(instances.path[deepest])]
+    return instances.paths[int(instances.path[around[-1]])]
 
 
 def _curve(series: Series, readings: Readings, run: Run, start: int) -> Curve:
-    steps = np.diff(readings.t_ns)
-    interval = run.interval_ns or (int(np.median(steps)) if len(steps) else 0)
-    wide = np.flatnonzero(steps > GAP_INTERVALS * max(interval, 1))
+    # Where no interval was asked for it is the samples' own; marks may lie much closer.
+    interval = run.interval_ns
+    if not interval and len(series) > 1:
+        interval = int(np.median(np.diff(series.t_ns)))
+    wide = np.flatnonzero(np.diff(readings.t_ns) > GAP_INTERVALS * max(interval, 1))
     t = readings.t_ns - start
     return Curve(
         channel=series.channel,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from timeline.analysis.readings import Readings, all_true, first_largest, largest
+from timeline.analysis.readings import Readings, all_true, largest
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
-from timeline.recording.types import UNKNOWN, Ints, Kind, Marks
+from timeline.recording.types import UNKNOWN, Bools, Ints, Kind, Marks
+
+_ANY = int(np.iinfo(np.int64).max)
 
 OUTSIDE = ""
 """The path of the time outside every phase."""
@@ -21,29 +22,36 @@ class Spans:
 
     Attributes:
         begin_ns, end_ns: [p] monotonic.
-        first, last: [p] position of the readings at the two borders, ``UNKNOWN`` where a border
-            carries time alone.
+        start, stop: [p] positions of the readings inside, the one at the end with them.
+        begun, ended: [p] bool, whether there is a reading of its own at that border.
         open: [p] bool, the end is only the end of the run.
     """
 
     begin_ns: Ints
     end_ns: Ints
-    first: Ints
-    last: Ints
-    open: NDArray[np.bool_]
+    start: Ints
+    stop: Ints
+    begun: Bools
+    ended: Bools
+    open: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peaks:
-    """What each span needed, as columns: peak, reading at the beginning and end, exactness."""
+    """What each span needed, as columns.
+
+    Attributes:
+        peak: [p] the largest reading inside; ``UNKNOWN`` where there is none.
+        before, after: [p] the value at the begin and at the end, or else at the reading before.
+        exact: [p] bool, whether the true peak was ``peak``.
+        bound: [p] what the true peak cannot have been above.
+    """
 
     peak: Ints
     before: Ints
     after: Ints
-    exact: NDArray[np.bool_]
+    exact: Bools
     bound: Ints
-    start: Ints
-    stop: Ints
 
 
 def pair(marks: Marks, readings: Readings, run_end_ns: int) -> tuple[Spans, Ints, Ints]:
@@ -66,11 +74,16 @@ def pair(marks: Marks, readings: Readings, run_end_ns: int) -> tuple[Spans, Ints
     end_row[index[found]] = ends[::-1][found]
 
     open_ = end_row < 0
-    end_ns = np.where(open_, run_end_ns, marks.t_ns[end_row])
     begin_ns = marks.t_ns[begins]
+    end_ns = np.maximum(np.where(open_, run_end_ns, marks.t_ns[end_row]), begin_ns)
+    first = readings.of_mark[begins]
+    # A reading that did not reset the mark is no border: the next one tells of the time before.
+    first = np.where(np.append(readings.known, False)[first], first, UNKNOWN)
     last = np.where(open_, UNKNOWN, readings.of_mark[end_row])
-    spans = Spans(begin_ns, np.maximum(end_ns, begin_ns), readings.of_mark[begins], last, open_)
-    return spans, begins, _find(sorted_numbers, by_number, marks.parent[begins])
+    spans = _spans(begin_ns, end_ns, first, last, open_, readings)
+    parent = _find(sorted_numbers, by_number, marks.parent[begins])
+    # Damage may name a parent that was not begun yet, or the phase itself.
+    return spans, begins, np.where(parent < np.arange(len(begins)), parent, -1)
 
 
 def _find(sorted_numbers: Ints, by_number: Ints, wanted: Ints) -> Ints:
@@ -81,42 +94,62 @@ def _find(sorted_numbers: Ints, by_number: Ints, wanted: Ints) -> Ints:
     return np.where(sorted_numbers[place] == wanted, by_number[place], -1)
 
 
+def _spans(
+    begin_ns: Ints, end_ns: Ints, first: Ints, last: Ints, open_: Bools, readings: Readings
+) -> Spans:
+    """Spans by their times and the positions of their borders' readings, ``UNKNOWN`` for none."""
+    begun, ended = first >= 0, last >= 0
+    start = np.where(begun, first + 1, _looked_after(begin_ns, readings))
+    stop = np.where(ended, last + 1, np.searchsorted(readings.t_ns, end_ns, side="right"))
+    return Spans(begin_ns, end_ns, start, np.maximum(stop, start), begun, ended, open_)
+
+
+def _looked_after(t_ns: Ints, readings: Readings) -> Ints:
+    """The position of the first reading that surely looked after each moment.
+
+    The first that ended after it may have been under way, and have looked before.
+    """
+    place = np.searchsorted(readings.t_ns, t_ns, side="right")
+    return place + (np.append(readings.begun_ns, _ANY)[place] < t_ns)
+
+
 def measure(spans: Spans, readings: Readings) -> Peaks:
     """The peak of every span: the largest reading after its begin, up to and with its end."""
     n = len(readings)
-    t = readings.t_ns
-    start = np.where(
-        spans.first >= 0, spans.first + 1, np.searchsorted(t, spans.begin_ns, side="right")
-    )
-    stop = np.where(spans.last >= 0, spans.last + 1, np.searchsorted(t, spans.end_ns, side="right"))
-    stop = np.maximum(stop, start)
+    start, stop = spans.start, spans.stop
     if n == 0:
         nothing = np.full(len(start), UNKNOWN, np.int64)
-        return Peaks(nothing, nothing, nothing, np.zeros(len(start), bool), nothing, start, stop)
-    before = readings.value[np.clip(np.where(spans.first >= 0, spans.first, start - 1), 0, n - 1)]
+        no = np.zeros(len(start), np.bool_)
+        return Peaks(nothing, nothing, nothing, no, np.full_like(nothing, _ANY))
+    before = readings.value[np.clip(start - 1, 0, n - 1)]
     after = readings.value[np.clip(stop - 1, 0, n - 1)]
 
     # Without a reading at the begin, the first one inside may tell of a time before it: there
     # only what it saw at its own moment counts.
-    bordered = spans.first >= 0
-    inside = largest(readings.own, np.where(bordered, start, np.minimum(start + 1, stop)), stop)
-    some = stop > start
-    moment = np.where(some & ~bordered, readings.value[np.minimum(start, n - 1)], UNKNOWN)
+    free = (stop > start) & ~spans.begun
+    inside = largest(readings.own, start + free, stop)
+    moment = np.where(free, readings.value[np.minimum(start, n - 1)], UNKNOWN)
     peak = np.maximum(inside, moment)
-    peak = np.where(peak == UNKNOWN, np.maximum(before, after), peak)
 
     # Every reading that covers any part of the span: no true peak can be above their maximum.
-    cover = np.where(spans.last >= 0, stop, np.searchsorted(t, spans.end_ns) + 1)
-    covered = cover <= n
-    cover = np.minimum(np.maximum(cover, start), n)
-    covered &= all_true(readings.known, start, cover)
-    bound = np.where(covered, largest(readings.high, start, cover), np.iinfo(np.int64).max)
-    closed = bordered & (spans.last >= 0) & covered
-    return Peaks(peak, before, after, closed | (bound <= peak), bound, start, stop)
+    t = readings.t_ns
+    since = np.where(spans.begun, start, np.searchsorted(t, spans.begin_ns, side="right"))
+    until = np.where(spans.ended, stop, _looked_after(spans.end_ns, readings) + 1)
+    covered = until <= n
+    until = np.minimum(np.maximum(until, since), n)
+    covered &= all_true(readings.whole, since, until)
+    bound = np.where(covered, largest(readings.high, since, until), _ANY)
+    closed = spans.begun & spans.ended & covered
+    return Peaks(peak, before, after, closed | (bound <= peak), bound)
 
 
 def lanes(begin_ns: Ints, end_ns: Ints, parent: Ints) -> Ints:
     """The row of each span: under its parent, else the first row that is free at its begin."""
+    nested = _depth(parent)
+    order = np.lexsort((np.arange(len(nested)), nested))
+    same = nested[order[1:]] == nested[order[:-1]]
+    if not (same & (end_ns[order[:-1]] > begin_ns[order[1:]])).any():
+        return nested
     out = np.zeros(len(begin_ns), np.int64)
     free_at: list[int] = []
     for i, (begin, end, up) in enumerate(
@@ -132,6 +165,17 @@ def lanes(begin_ns: Ints, end_ns: Ints, parent: Ints) -> Ints:
     return out
 
 
+def _depth(parent: Ints) -> Ints:
+    """How many spans are around each; parents come before their children."""
+    # Each round looks twice as far up as the one before.
+    out = (parent >= 0).astype(np.int64)
+    up = parent
+    while (up >= 0).any():
+        out += np.where(up >= 0, out[up], 0)
+        up = np.where(up >= 0, up[up], -1)
+    return out
+
+
 def summarize(
     instances: Instances, spans: Spans, peaks: Peaks, readings: Readings, run: tuple[int, int]
 ) -> tuple[PhaseSummary, ...]:
@@ -144,9 +188,9 @@ def summarize(
     )
 
 
-def outside(spans: Spans, peaks_of_run: tuple[int, int], readings: Readings) -> PhaseSummary | None:
+def outside(spans: Spans, run: tuple[int, int], readings: Readings) -> PhaseSummary | None:
     """The time in no phase, as one more summary; None where the phases cover everything."""
-    run_begin, run_end = peaks_of_run
+    run_begin, run_end = run
     order = np.argsort(spans.begin_ns, kind="stable")
     reach = np.maximum.accumulate(spans.end_ns[order]) if len(order) else spans.end_ns
     # A stretch lies between the furthest end so far and the next begin after it.
@@ -156,15 +200,24 @@ def outside(spans: Spans, peaks_of_run: tuple[int, int], readings: Readings) -> 
     if not len(some):
         return None
     # Its borders' readings are those of the phases around: an end's and a begin's.
-    furthest = _furthest(spans.end_ns[order])
-    first = np.concatenate((np.array([UNKNOWN]), spans.last[order][furthest]))
-    last = np.concatenate((spans.first[order], np.array([UNKNOWN])))
-    first[0] = 0 if len(readings) else UNKNOWN
-    last[-1] = len(readings) - 1
-    free = Spans(begin[some], end[some], first[some], last[some], np.zeros(len(some), bool))
+    furthest = order[_furthest(spans.end_ns[order])]
+    first = np.where(spans.ended, spans.stop - 1, UNKNOWN)[furthest]
+    last = np.where(spans.begun, spans.start - 1, UNKNOWN)[order]
+    none = np.array([UNKNOWN])
+    free = _spans(
+        begin,
+        end,
+        np.concatenate((none, first)),
+        np.concatenate((last, none)),
+        np.zeros(len(begin), np.bool_),
+        readings,
+    )
+    # The first reading of all tells of the time before it; after the last one nothing is known,
+    # here as of the whole run.
+    free.start[0], free.begun[0] = 0, True
+    free.stop[-1], free.ended[-1] = len(readings), True
     peaks = measure(free, readings)
-    everything = np.arange(len(some))
-    return _summary(OUTSIDE, everything, free, peaks, readings, peaks_of_run)
+    return _summary(OUTSIDE, some, free, peaks, readings, run)
 
 
 def _furthest(end_ns: Ints) -> Ints:
@@ -182,22 +235,24 @@ def _summary(
     readings: Readings,
     run: tuple[int, int],
 ) -> PhaseSummary:
-    top = rows[int(np.argmax(peaks.peak[rows]))]
+    top = int(rows[np.argmax(peaks.peak[rows])])
     value = int(peaks.peak[top])
     total = int((spans.end_ns[rows] - spans.begin_ns[rows]).sum())
     ended = rows[~spans.open[rows]]
     unended = len(rows) - len(ended)
     inexact = rows[~peaks.exact[rows] & (peaks.bound[rows] > value)]
-    start, stop = int(peaks.start[top]), int(peaks.stop[top])
-    if stop > start:
-        shown = run[0] + int(readings.t_ns[first_largest(readings.own, start, stop)] - run[0])
+    reason = _reason(inexact, spans)
+    shown = int(spans.begin_ns[top])
+    if value != UNKNOWN:
+        shown = int(readings.t_ns[_where(spans, top, readings)])
     else:
-        shown = int(spans.begin_ns[top])
+        value = int(peaks.before[rows].max())
+        reason = "no reading was taken inside it: what is shown was read before"
     peak = PhasePeak(
         bytes=max(value, 0),
         delta=max(int((peaks.peak[rows] - peaks.before[rows]).max()), 0),
         kept=int((peaks.after[ended] - peaks.before[ended]).sum()),
-        exact=not len(inexact),
+        exact=not reason,
         t_ns=shown - run[0],
     )
     return PhaseSummary(
@@ -208,16 +263,25 @@ def _summary(
         share=total / max(run[1] - run[0], 1),
         first=int(rows[0]),
         peak={HOST: peak},
-        reason=_reason(inexact, spans, peaks),
+        reason=reason,
     )
 
 
-def _reason(inexact: Ints, spans: Spans, peaks: Peaks) -> str:
+def _where(spans: Spans, row: int, readings: Readings) -> int:
+    """The position of the first of the largest readings inside a span that has some."""
+    start, stop = int(spans.start[row]), int(spans.stop[row])
+    own = readings.own[start:stop].copy()
+    if not spans.begun[row]:
+        own[0] = readings.value[start]
+    return start + int(np.argmax(own))
+
+
+def _reason(inexact: Ints, spans: Spans) -> str:
     if not len(inexact):
         return ""
     n = len(inexact)
     if spans.open[inexact].all():
         return f"{n} of its instances never ended"
-    if ((spans.first[inexact] == UNKNOWN) | (spans.last[inexact] == UNKNOWN)).any():
+    if not (spans.begun & spans.ended)[inexact].all():
         return f"{n} of its instances began or ended without a reading of their own"
-    return f"{n} of its instances hold readings without the kernel's high-water mark"
+    return f"in {n} of its instances the kernel's high-water mark could not be relied on"

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline.recording.types import UNKNOWN, Ints, Marks, Series
+from timeline.recording.types import UNKNOWN, Bools, Channel, Ints, Marks, Series
+
+T = TypeVar("T", bound=np.generic)
+
+_LATE_NS = 200_000
+"""Reading a sample takes 40 µs. What a longer one holds up against a mark is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,18 +21,22 @@ class Readings:
     """The sampler's readings and the marks', merged.
 
     Attributes:
-        t_ns, value: [n] monotonic time and quantity.
+        begun_ns, t_ns: [n] monotonic, in the order of the latter.
+        value: [n] the quantity then.
         high: [n] maximum since the reading before; equal to ``value`` where not known.
-        known: [n] bool, ``high`` came from the kernel and nothing moved unseen.
+        known: [n] bool, ``high`` came from the kernel and nothing moved unseen beside it.
+        whole: [n] bool, nothing of the time since the reading before was lost to a phase.
         own: [n] ``high`` as far as it can be told to lie on one side of every mark, else
             ``UNKNOWN``.
         of_mark: [m] position of each mark's reading, ``UNKNOWN`` for marks with time alone.
     """
 
+    begun_ns: Ints
     t_ns: Ints
     value: Ints
     high: Ints
-    known: NDArray[np.bool_]
+    known: Bools
+    whole: Bools
     own: Ints
     of_mark: Ints
 
@@ -34,55 +44,62 @@ class Readings:
         return len(self.t_ns)
 
 
-def merge(series: Series, marks: Marks | None) -> Readings:
+def merge(series: Series | None, marks: Marks | None) -> Readings:
     """Merge a channel's samples with the readings that marks took of the same channel."""
-    seen = (series.value != UNKNOWN) | (series.high != UNKNOWN)
-    begun, t = series.begun_ns[seen], series.t_ns[seen]
-    value, high, blind = series.value[seen], series.high[seen], series.blind[seen]
-    value = _filled(value, high)
-    count = len(marks) if marks is not None else 0
-    of_mark = np.full(count, UNKNOWN, np.int64)
-    overlapping = np.zeros(len(t), bool)
-    if marks is not None and count:
-        taken = np.flatnonzero(marks.rss != UNKNOWN)
-        mark_begun, mark_t = marks.begun_ns[taken], marks.t_ns[taken]
-        overlapping = _overlaps(begun, t, mark_begun, mark_t)
-        t = np.concatenate((t, mark_t))
-        value = np.concatenate((value, marks.rss[taken]))
-        high = np.concatenate((high, marks.high[taken]))
-        blind = np.concatenate((blind, marks.blind[taken]))
-        overlapping = np.concatenate((overlapping, np.zeros(len(taken), bool)))
-        order = np.argsort(t, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        of_mark[taken] = place[len(order) - len(taken) :]
-        t, value, high = t[order], value[order], high[order]
-        blind, overlapping = blind[order], overlapping[order]
+    series = series or _no_samples()
+    marks = marks or Marks.none()
+    seen = series.value != UNKNOWN
+    taken = np.flatnonzero(marks.rss != UNKNOWN)
+    t = np.concatenate((series.t_ns[seen], marks.t_ns[taken]))
+    order = np.argsort(t, kind="stable")
+    sampled = order < len(t) - len(taken)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    of_mark = np.full(len(marks), UNKNOWN, np.int64)
+    of_mark[taken] = place[len(order) - len(taken) :]
+
+    def merged(of_series: NDArray[T], of_marks: NDArray[T]) -> NDArray[T]:
+        both: NDArray[T] = np.concatenate((of_series[seen], of_marks[taken]))
+        return both[order]
+
+    begun, t = merged(series.begun_ns, marks.begun_ns), t[order]
+    value, high = merged(series.value, marks.rss), merged(series.high, marks.high)
+    blind = merged(series.blind, marks.blind)
     known = high != UNKNOWN
     high = np.where(known, high, value)
-    # A sample whose read ran while a mark read and reset may speak of either side of that mark.
-    # The mark's own reading has what came before; what came after is a few microseconds old.
-    own = np.where(overlapping, UNKNOWN, high)
-    return Readings(t, value, high, known & ~blind, own, of_mark)
+
+    # A sample whose read ran past a mark may have looked before the mark or after it. What it saw
+    # before, the mark's own reading has too; so what is higher was seen after.
+    earlier = _highest_passed(begun, t, high, sampled)
+    torn = sampled & (earlier != UNKNOWN) & (high <= earlier)
+    # What a sample loses lies after its time, up to its reset, which is not recorded but comes
+    # before its next read; what a mark loses lies before its time.
+    at = np.arange(len(t))
+    before = np.concatenate(([-1], np.maximum.accumulate(np.where(sampled, at, -1))))[:-1]
+    lost = np.where(before >= 0, blind[before], False) | (blind & ~sampled)
+    return Readings(
+        begun_ns=begun,
+        t_ns=t,
+        value=value,
+        high=high,
+        known=known & ~blind,
+        whole=known & ~lost & ~(torn & (t - begun > _LATE_NS)),
+        own=np.where(torn, UNKNOWN, high),
+        of_mark=of_mark,
+    )
 
 
-def _filled(value: Ints, high: Ints) -> Ints:
-    """Values with the one before in place of those that could not be had.
-
-    The last row of a program that was killed has a maximum, told by the kernel after the end, and
-    no value of its own.
-    """
-    last = np.maximum.accumulate(np.where(value != UNKNOWN, np.arange(len(value)), UNKNOWN))
-    return np.where(last >= 0, value[last], high)
+def _no_samples() -> Series:
+    none, channel = np.empty(0, np.int64), Channel("", "byte", "none", exact=False)
+    return Series(channel, none, none, none, none, np.empty(0, np.bool_))
 
 
-def _overlaps(begun: Ints, t: Ints, mark_begun: Ints, mark_t: Ints) -> NDArray[np.bool_]:
-    """Which of the samples [begun, t] overlap any of the marks [mark_begun, mark_t]."""
-    if not len(mark_t) or not len(t):
-        return np.zeros(len(t), bool)
-    # The first mark that ends after the sample began; marks of one process hardly overlap.
-    first = np.minimum(np.searchsorted(mark_t, begun, side="right"), len(mark_t) - 1)
-    return (mark_t[first] > begun) & (mark_begun[first] < t)
+def _highest_passed(begun: Ints, t: Ints, high: Ints, sampled: Bools) -> Ints:
+    """For each reading, the highest of the marks' that ended while it ran; ``UNKNOWN`` for none."""
+    of_marks = np.flatnonzero(~sampled)
+    first = np.searchsorted(t[of_marks], begun, side="right")
+    stop = np.searchsorted(of_marks, np.arange(len(t)))
+    return largest(high[of_marks], first, stop)
 
 
 def largest(values: Ints, start: Ints, stop: Ints) -> Ints:
@@ -90,7 +107,7 @@ def largest(values: Ints, start: Ints, stop: Ints) -> Ints:
     return _over(np.maximum, values, start, stop, UNKNOWN)
 
 
-def all_true(values: NDArray[np.bool_], start: Ints, stop: Ints) -> NDArray[np.bool_]:
+def all_true(values: Bools, start: Ints, stop: Ints) -> Bools:
     """Whether ``values[start:stop]`` are all true, for each pair; true where it is empty."""
     return _over(np.minimum, values.astype(np.int64), start, stop, 1).astype(bool)
 
