@@ -83,20 +83,26 @@ def _parse(function: FunctionType) -> tuple[ast.Module, ast.FunctionDef]:
     code = function.__code__
     spec = function.__globals__.get("__spec__")
     get_source = getattr(getattr(spec, "loader", None), "get_source", None)
-    source = get_source(spec.name) if get_source and spec else None
+    try:
+        source = get_source(spec.name) if get_source and spec else None
+    except (ImportError, OSError) as error:
+        raise CannotPlantError("its source is not here") from error
     if not source:
         raise CannotPlantError("its source is not here")
     first = code.co_firstlineno
     lines = [line + "\n" for line in source.split("\n")[first - 1 :]]
-    text = "".join(inspect.getblock(lines))
+    text = "".join(inspect.getblock(lines)) if lines else ""
     # The compiler calls a method of what the module imported in another way than one of an object.
     header = [f"import {name}" for name in sorted(_imported(code, function.__globals__))]
     if text[:1].isspace():
         # Its class gives the block a place to be indented in, __class__ and the private names.
         header.append(f"class {function.__qualname__.split('.')[-2]}:")
-    tree = ast.parse("\n".join([*header, text]))
+    try:
+        tree = ast.parse("\n".join([*header, text]))
+    except SyntaxError as error:
+        raise CannotPlantError("its source is not what runs") from error
     ast.increment_lineno(tree, first - 1 - len(header))
-    top = tree.body[-1]
+    top = tree.body[-1] if tree.body else None
     definition = top.body[0] if isinstance(top, ast.ClassDef) else top
     if not isinstance(definition, ast.FunctionDef):
         raise CannotPlantError("its source is not what runs")

@@ -171,8 +171,10 @@ def _on_torchs_account(frame: FrameType) -> bool:
     caller = frame.f_back
     while caller is not None:
         home = caller.f_globals.get("__name__")
+        if not isinstance(home, str) or home[:6] != "torch.":
+            return False
         if home not in _FORWARDED_BY:
-            return isinstance(home, str) and home.startswith(_TRACERS)
+            return home.startswith(_TRACERS)
         caller = caller.f_back
     return False
 
