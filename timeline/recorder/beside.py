@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 RISE = 64 << 10
 """Below this a rise after the last sample is not worth a row."""
 
+NOT_RECORDED = (
+    "GPU memory and child processes: this version records the host memory of one process",
+)
+"""Shown in every view, so that nobody takes their absence for a zero."""
+
 ENDS_WITHIN_S = 5.0
 """A reading takes well under a millisecond, and one by ``ps`` some 20."""
 
@@ -111,7 +116,7 @@ class Beside:
                     "reason": self._probe.reason,
                 }
             },
-            "missing": list(missing),
+            "missing": [*missing, *NOT_RECORDED],
             "facts": {**_own_facts(), **(facts or {})},
         }
 
