@@ -1,7 +1,7 @@
 """A memory timeline for deep-learning code: where it goes, by phase, with exact peaks.
 
 ``python -m timeline train.py`` records an unmodified script. In code: `record`, `phase`, `mark`,
-`Recorder`. To read a recording: `load`, `analyze`.
+`Recorder`. To read a recording: `load`, `analyze`. The theory of a model: `breakdown`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,26 @@ if TYPE_CHECKING:
     from timeline.interchange.loading import load
     from timeline.recorder.decorator import record
     from timeline.recorder.recorder import Recorder
+    from timeline.theory.breakdown import breakdown
 
-__all__ = ["Recorder", "TimelineError", "__version__", "analyze", "load", "mark", "phase", "record"]
+__all__ = [
+    "Recorder",
+    "TimelineError",
+    "__version__",
+    "analyze",
+    "breakdown",
+    "load",
+    "mark",
+    "phase",
+    "record",
+]
 
 _LATER = {
     "Recorder": "timeline.recorder.recorder",
     "record": "timeline.recorder.decorator",
     "load": "timeline.interchange.loading",
     "analyze": "timeline.analysis.analyze",
+    "breakdown": "timeline.theory.breakdown",
 }
 
 

@@ -3,6 +3,7 @@
 TimelineError
 ├── UsageError            the call or the command line asks for something that cannot be
 ├── RecorderStateError    a recorder was started twice, or stopped without being started
+├── BreakdownError        a model cannot be made or run without memory, or not on those inputs
 └── RecordingError        a run directory or a foreign file
     ├── NoRecordingError      there is nothing readable at that path
     ├── DamagedRecordingError what is there is not a recording, or too little of one
@@ -25,6 +26,10 @@ class UsageError(TimelineError):
 
 class RecorderStateError(TimelineError):
     """A recorder was started twice, or stopped without having been started."""
+
+
+class BreakdownError(TimelineError):
+    """The theory of a model cannot be told: it does not build, or does not run on the inputs."""
 
 
 class RecordingError(TimelineError):

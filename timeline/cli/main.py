@@ -4,9 +4,10 @@
   timeline [options] -m package.module [args...]
   timeline report RUN                          show a recording again, or make its charts
   timeline export RUN --to mprof               write it in another tool's format
+  timeline breakdown TARGET                    say what a model should need, without running it
   timeline doctor                              say what can be measured here
 
-A first word that is none of report, export and doctor is a script; ./report is a script, too.
+A first word that is none of these verbs is a script; ./report is a script, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from timeline.recorder.say import say
 VERBS = {
     "report": "timeline.cli.report",
     "export": "timeline.cli.export",
+    "breakdown": "timeline.cli.breakdown",
     "doctor": "timeline.cli.doctor",
 }
 """Each is a module with ``run(arguments) -> exit code``; its help is its docstring."""

@@ -1,0 +1,261 @@
+"""Puts together a `Breakdown`: what stands in the model, and what a traced step shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from timeline.errors import BreakdownError, UsageError
+from timeline.theory import optimizers
+from timeline.theory.inputs import fake_inputs, parse_dtype
+from timeline.theory.likeness import build, fake_mode, likeness
+from timeline.theory.step import PRECISIONS, trace_step
+from timeline.theory.storages import Ledger
+from timeline.theory.tracing import LOSS, Called, Trace
+from timeline.theory.types import CATEGORIES, Breakdown, Layer, Peak
+
+KERNELS = (
+    "memory inside operators, such as oneDNN's reordered weights and the workspaces of "
+    "convolutions and recurrent layers"
+)
+
+
+@dataclass(slots=True)
+class _Notes:
+    not_counted: list[str] = field(default_factory=list)
+    assumptions: list[str] = field(default_factory=list)
+
+
+def assemble(
+    model: Any,
+    optimizer: Any,
+    inputs: Any,
+    *,
+    batch: int | None,
+    dtype: str | None,
+    precision: str,
+    train: bool,
+    loss: str | Callable[[Any], Any],
+    title: str | None,
+) -> Breakdown:
+    """`timeline.breakdown`, whose arguments these are, with torch imported."""
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"the precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}"
+        )
+    if inputs is None and batch is not None:
+        raise UsageError("batch is for inputs given as shapes: give inputs, too")
+    cast = parse_dtype(dtype) if dtype else None
+    mode = fake_mode()
+    if not isinstance(model, torch.nn.Module):
+        if not callable(model):
+            raise UsageError(
+                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
+                "that makes one"
+            )
+        model = build(model, mode)
+    own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
+    _belongs(own, model)
+    copy, copied = likeness(model, own, mode)
+    notes = _Notes()
+    with mode:
+        if cast is not None:
+            copy.to(cast)
+        if not train:
+            copy.eval()
+        elif not copy.training:
+            copy.train()
+        if train and optimizer is not None and own is None:
+            copied = optimizers.make(optimizer, list(copy.parameters()))
+        names = _names(copy)
+        rows = _standing(copy, names, notes)
+        trace = None
+        if inputs is not None:
+            args, kwargs = fake_inputs(inputs, batch, _floating(copy))
+            followed = copied if copied is not None and not optimizers.has_rule(copied) else None
+            trace = trace_step(
+                copy,
+                args,
+                kwargs,
+                names=names,
+                optimizer=followed if train else None,
+                loss=loss,
+                precision=precision,
+                train=train,
+            )
+        categories = dict.fromkeys(CATEGORIES, 0)
+        categories["parameter"] = sum(row.parameter for row in rows.values())
+        categories["buffer"] = sum(row.buffer for row in rows.values())
+        if train:
+            categories["gradient"] = _gradients(copy, names, rows, traced=trace is not None)
+            categories["optimizer_state"] = _state(copied, copy, notes)
+    peak = _traced(trace, rows, categories, notes, train, loss, precision)
+    layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
+    return Breakdown(
+        title=title or type(model).__name__,
+        categories=categories,
+        layers=layers,
+        parameters=sum(each.parameters for each in layers),
+        outputs_bytes=sum(each.output_bytes for each in layers),
+        peak=peak,
+        not_counted=tuple(notes.not_counted),
+        assumptions=tuple(notes.assumptions),
+    )
+
+
+@dataclass(slots=True)
+class _Row:
+    """A `Layer` that is being filled in."""
+
+    kind: str
+    parameters: int = 0
+    parameter: int = 0
+    buffer: int = 0
+    gradient: int = 0
+    activation: int = 0
+    called: Called = field(default_factory=Called)
+
+    def layer(self, name: str) -> Layer:
+        return Layer(
+            name=name,
+            kind=self.kind,
+            parameters=self.parameters,
+            parameter=self.parameter,
+            buffer=self.buffer,
+            gradient=self.gradient,
+            activation=self.activation,
+            output_shape=self.called.shape,
+            output_dtype=self.called.dtype,
+            output_bytes=self.called.bytes,
+            calls=self.called.calls,
+        )
+
+
+def _tells(row: Layer) -> bool:
+    return bool(row.parameters or row.buffer or row.activation or row.output_bytes)
+
+
+def _belongs(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module) -> None:
+    if optimizer is None:
+        return
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise UsageError("the optimizer has no parameter of this model: give one made for it")
+
+
+def _names(model: torch.nn.Module) -> dict[torch.nn.Module, str]:
+    return {module: name for name, module in model.named_modules()}
+
+
+def _floating(model: torch.nn.Module) -> torch.dtype:
+    """The dtype of an input that names none: that of the model's first floating parameter."""
+    for each in (*model.parameters(), *model.buffers()):
+        if each.dtype.is_floating_point:
+            return each.dtype
+    return torch.get_default_dtype()
+
+
+def _standing(
+    model: torch.nn.Module, names: Mapping[torch.nn.Module, str], notes: _Notes
+) -> dict[str, _Row]:
+    """A row for each module, with the parameters and buffers that are its own."""
+    ledger = Ledger()
+    first: dict[int, str] = {}
+    rows: dict[str, _Row] = {}
+    tied: list[str] = []
+    for module, name in names.items():
+        row = rows[name] = _Row(kind=type(module).__name__)
+        for short, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            full = f"{name}.{short}" if name else short
+            if id(parameter) in first:
+                tied.append(f"{full} is {first[id(parameter)]}")
+                continue
+            first[id(parameter)] = full
+            row.parameters += parameter.numel()
+            row.parameter += ledger.add([parameter])
+        row.buffer += ledger.add(each for each in module._buffers.values() if each is not None)
+    if tied:
+        more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
+        notes.assumptions.append(f"tied weights count once: {', '.join(tied[:3])}{more}")
+    return rows
+
+
+def _gradients(
+    model: torch.nn.Module,
+    names: Mapping[torch.nn.Module, str],
+    rows: Mapping[str, _Row],
+    *,
+    traced: bool,
+) -> int:
+    """The bytes of all gradients: as the traced step left them, else one as large as each."""
+    ledger = Ledger()
+    seen: set[int] = set()
+    for module, name in names.items():
+        for parameter in module._parameters.values():
+            if parameter is None or not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            if not traced:
+                rows[name].gradient += parameter.numel() * parameter.element_size()
+            elif parameter.grad is not None:
+                rows[name].gradient += ledger.add([parameter.grad])
+    return sum(row.gradient for row in rows.values())
+
+
+def _state(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, notes: _Notes) -> int:
+    if optimizer is None:
+        return 0
+    name = type(optimizer).__name__
+    if optimizers.has_rule(optimizer):
+        notes.not_counted.append(f"temporaries of {name}'s step, which depends on values")
+        return optimizers.by_rule(optimizer)
+    if optimizers.weigh_state(optimizer):
+        return optimizers.weigh_state(optimizer)
+    try:
+        return optimizers.state_after_a_step(optimizer, model.parameters())
+    except BreakdownError as error:
+        notes.not_counted.append(str(error))
+        return 0
+
+
+def _traced(
+    trace: Trace | None,
+    rows: dict[str, _Row],
+    categories: dict[str, int],
+    notes: _Notes,
+    train: bool,
+    loss: str | Callable[[Any], Any],
+    precision: str,
+) -> Peak | None:
+    """Fill in what the traced step showed; returns its peak."""
+    if trace is None:
+        notes.not_counted.append(
+            "activations, outputs, inputs and temporaries: they need inputs, and none were given"
+        )
+        return None
+    highest, peak = trace.most()
+    for category in ("activation", "input", "temporary"):
+        categories[category] = highest[category]
+    for name, called in trace.called.items():
+        rows[name].called = called
+    for name, size in trace.saved_by().items():
+        rows.setdefault(name, _Row(kind="loss" if name == LOSS else "")).activation += size
+    notes.not_counted.append(KERNELS)
+    notes.not_counted.extend(sorted(trace.unseen))
+    notes.assumptions.extend(_assumed(train, loss, precision))
+    return peak
+
+
+def _assumed(train: bool, loss: object, precision: str) -> Iterable[str]:
+    yield "operators as on a CPU; a GPU saves other tensors for dropout, attention and LSTM"
+    if train:
+        yield "gradients are None when the step begins, and its outputs are held until it ends"
+        if loss == "sum":
+            yield "the loss is the sum of the outputs"
+    if precision != "fp32":
+        yield f"autocast to {precision} by the CPU's list of operators"

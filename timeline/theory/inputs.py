@@ -1,0 +1,113 @@
+"""What a model is called with: tensors, shapes or texts of shapes, made into fake tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from timeline.errors import UsageError
+
+_SHAPE = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?"
+)
+
+_SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One input without its batch: a shape, its dtype if it is not the model's, its name."""
+
+    sizes: tuple[int, ...]
+    dtype: str | None = None
+    name: str | None = None
+
+
+def parse_shape(text: str) -> Shape:
+    """The input that a text such as ``3x224x224`` or ``input_ids=128:int64`` stands for.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    found = _SHAPE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(
+            f"{text!r} is no input: write its sizes without the batch, such as 3x224x224, with a "
+            "dtype and a name if needed, such as input_ids=128:int64"
+        )
+    sizes = () if found["shape"] == "scalar" else tuple(map(int, found["shape"].split("x")))
+    if found["dtype"]:
+        parse_dtype(found["dtype"])
+    return Shape(sizes, found["dtype"], found["name"])
+
+
+def parse_dtype(text: str) -> torch.dtype:
+    """The dtype of a name such as ``bf16`` or ``float32``.
+
+    Raises:
+        UsageError: torch has none of that name.
+    """
+    found = getattr(torch, _SHORT.get(text, text), None)
+    if not isinstance(found, torch.dtype):
+        raise UsageError(f"{text!r} is no dtype of torch: use one such as float32, bf16 or int64")
+    return found
+
+
+def fake_inputs(
+    inputs: Any, batch: int | None, default: torch.dtype
+) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments, with fake tensors for shapes and tensors; in their mode.
+
+    Args:
+        inputs: one or a list of tensors, shapes (tuples of sizes without the batch), texts of
+            shapes, or other values; or a mapping of them by name.
+        batch: goes before the sizes of shapes; None counts as 1. Tensors have theirs.
+        default: dtype of shapes that name none.
+
+    Raises:
+        UsageError: a text is no shape, or a batch was given with tensors alone.
+    """
+    used = [False]
+
+    def made(value: Any) -> Any:
+        if isinstance(value, str):
+            value = parse_shape(value)
+        if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
+            value = Shape(tuple(value))
+        if isinstance(value, Shape):
+            used[0] = True
+            dtype = parse_dtype(value.dtype) if value.dtype else default
+            return torch.empty((batch or 1, *value.sizes), dtype=dtype)
+        if isinstance(value, torch.Tensor):
+            like = torch.empty_strided(
+                value.size(), value.stride(), dtype=value.dtype, device="cpu"
+            )
+            return like.requires_grad_(value.requires_grad)
+        if isinstance(value, tuple | list):
+            return type(value)(made(each) for each in value)
+        return value
+
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if isinstance(inputs, Mapping):
+        kwargs = {str(name): made(value) for name, value in inputs.items()}
+    else:
+        for value in inputs if _several(inputs) else [inputs]:
+            shape = parse_shape(value) if isinstance(value, str) else value
+            if isinstance(shape, Shape) and shape.name:
+                kwargs[shape.name] = made(shape)
+            else:
+                args.append(made(shape))
+    if batch is not None and not used[0]:
+        raise UsageError("batch is for inputs given as shapes: tensors have theirs")
+    return args, kwargs
+
+
+def _several(inputs: Any) -> bool:
+    if isinstance(inputs, tuple) and inputs and all(isinstance(n, int) for n in inputs):
+        return False
+    return isinstance(inputs, tuple | list)

@@ -1,0 +1,168 @@
+"""A likeness of a model: fake tensors on the CPU in the place of all its tensors.
+
+Fake tensors have shapes, strides and storages with a size, and no memory. The likeness is a deep
+copy, so that nothing that is done to it reaches the user's model, and a model on the meta device
+or on a GPU becomes one whose operators are those of the CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from timeline.errors import BreakdownError, TimelineError
+from timeline.theory.storages import tensors_in
+
+
+def fake_mode() -> FakeTensorMode:
+    """A mode in which every tensor that is made has no memory."""
+    # A tensor that the model closes over, such as a constant of its module, is real.
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+class _Copier(TorchFunctionMode):  # type: ignore[misc]
+    """Makes fake tensors of real, meta or fake ones; tensors that share a storage still do."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()
+        self._mode = mode
+        self._bases: dict[int, torch.Tensor] = {}
+        self.memo: dict[int, Any] = {}
+        self._kept: list[torch.Tensor] = []
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The likeness of a tensor, the same one each time."""
+        known = self.memo.get(id(tensor))
+        if known is None:
+            if torch.nn.parameter.is_lazy(tensor):
+                raise BreakdownError(
+                    "the model has a lazy parameter without a shape: call the model once before"
+                )
+            with self._mode:
+                known = self._likeness(tensor)
+            if isinstance(tensor, torch.nn.Parameter):
+                known = torch.nn.Parameter(known, requires_grad=tensor.requires_grad)
+            elif tensor.is_leaf:
+                known.requires_grad_(tensor.requires_grad)
+            self.memo[id(tensor)] = known
+            self._kept.append(tensor)  # deepcopy's memo goes by id: none may be used twice
+        return known
+
+    def _likeness(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout is not torch.strided:
+            raise BreakdownError(
+                f"a tensor of the model has the layout {tensor.layout}: only strided ones can be "
+                "weighed"
+            )
+        if tensor.dim() == 0 and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
+            # The step of an optimizer: its code asks for the value.
+            return torch.tensor(tensor.item(), dtype=tensor.dtype)
+        storage = tensor.untyped_storage()
+        base = self._bases.get(storage._cdata)
+        if base is None:
+            base = torch.empty_strided(
+                tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu"
+            )
+            if base.untyped_storage().nbytes() != storage.nbytes():  # a part of its storage
+                count = -(-storage.nbytes() // tensor.element_size())
+                base = torch.empty(count, dtype=tensor.dtype, device="cpu")
+            self._bases[storage._cdata] = base
+        if base.dtype != tensor.dtype:
+            count = base.untyped_storage().nbytes() // base.element_size()
+            base = base.as_strided((count,), (1,), 0).view(tensor.dtype)
+        return base.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # What deepcopy finds beside parameters and buffers: a tensor that is a plain attribute.
+        if func is torch.Tensor.__deepcopy__:
+            return self.copy(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def likeness(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, mode: FakeTensorMode
+) -> tuple[torch.nn.Module, torch.optim.Optimizer | None]:
+    """Copies of a model and of the optimizer of its parameters, with fake tensors in them.
+
+    Raises:
+        BreakdownError: a tensor of the model has no shape yet, or the model cannot be copied.
+    """
+    copier = _Copier(mode)
+    for tensor in (*model.parameters(), *model.buffers()):
+        copier.copy(tensor)
+    for tensor in tensors_in(list(optimizer.state.values()) if optimizer else ()):
+        copier.copy(tensor)
+    try:
+        with copier:
+            return copy.deepcopy((model, optimizer), copier.memo)
+    except TimelineError:
+        raise
+    except Exception as error:
+        raise BreakdownError(
+            f"{type(model).__name__} cannot be copied by copy.deepcopy "
+            f"({type(error).__name__}: {error}): give a function that makes it"
+        ) from error
+
+
+_INITIALISERS = tuple(
+    name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")
+)
+
+
+@contextmanager
+def _no_initialisers() -> Iterator[None]:
+    """Weights without memory have no values: what sets them is left out.
+
+    Some initialisers ask for a value, such as trunc_normal_, and fail on a fake tensor.
+    """
+    kept = {name: getattr(torch.nn.init, name) for name in _INITIALISERS}
+    for name in kept:
+        setattr(torch.nn.init, name, _as_it_is)
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(torch.nn.init, name, function)
+
+
+def _as_it_is(tensor: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    return tensor
+
+
+def build(factory: Callable[[], Any], mode: FakeTensorMode) -> torch.nn.Module:
+    """The model that a function makes, made without memory for its weights.
+
+    The meta device is the quickest; a function that needs a value of a tensor fails there, and
+    is called again under fake tensors.
+
+    Raises:
+        BreakdownError: it fails on both, or what it returns is no module.
+    """
+    try:
+        with _no_initialisers(), torch.device("meta"):
+            made = factory()
+    except Exception:
+        try:
+            with _no_initialisers(), mode:
+                made = factory()
+        except Exception as error:
+            raise BreakdownError(
+                f"{_name_of(factory)} does not make a model without memory "
+                f"({type(error).__name__}: {error}): give the model itself"
+            ) from error
+    if not isinstance(made, torch.nn.Module):
+        raise BreakdownError(
+            f"{_name_of(factory)} returned {type(made).__name__}: a function that makes a "
+            "torch.nn.Module is needed"
+        )
+    return made
+
+
+def _name_of(factory: Callable[[], Any]) -> str:
+    return getattr(factory, "__qualname__", None) or repr(factory)

@@ -1,0 +1,165 @@
+"""Optimizers by name, class or function, and what they keep for each parameter."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from timeline.errors import BreakdownError, UsageError
+from timeline.theory.storages import Ledger, tensors_in
+
+Chosen = str | type[Any] | Callable[[Iterable[torch.nn.Parameter]], Any]
+"""``"adam,lr=0.001"``, a class of torch.optim, or a function that makes one of parameters."""
+
+
+def known() -> dict[str, type[torch.optim.Optimizer]]:
+    """By name in small letters, the optimizers of torch.optim."""
+    return {
+        name.lower(): each
+        for name, each in vars(torch.optim).items()
+        if isinstance(each, type)
+        and issubclass(each, torch.optim.Optimizer)
+        and each is not torch.optim.Optimizer
+    }
+
+
+def make(chosen: Chosen, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """An optimizer of these parameters.
+
+    Raises:
+        UsageError: there is none of that name, or it does not take these options or parameters.
+    """
+    factory: Callable[..., Any]
+    options: dict[str, object] = {}
+    if isinstance(chosen, str):
+        factory, options = parse(chosen)
+    else:
+        factory = chosen
+    try:
+        made = factory(parameters, **options)
+    except Exception as error:
+        named = chosen if isinstance(chosen, str) else getattr(chosen, "__name__", repr(chosen))
+        raise UsageError(f"the optimizer {named} cannot be made: {error}") from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UsageError(
+            f"the optimizer is a {type(made).__name__}: give a torch.optim.Optimizer, its class "
+            "or its name"
+        )
+    return made
+
+
+def parse(text: str) -> tuple[type[torch.optim.Optimizer], dict[str, object]]:
+    """The class and options in a text such as ``sgd,momentum=0.9,foreach=false``.
+
+    Raises:
+        UsageError: there is no such optimizer, or an option is no ``name=value``.
+    """
+    name, *rest = text.split(",")
+    found = known().get(name.strip().lower())
+    if found is None:
+        raise UsageError(
+            f"there is no optimizer {name!r} in torch.optim: use one of "
+            f"{', '.join(sorted(known()))}"
+        )
+    options: dict[str, object] = {}
+    for each in rest:
+        key, equals, value = each.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise UsageError(f"{each!r} is no option of an optimizer: write name=value")
+        options[key.strip()] = _value(value.strip())
+    if found is torch.optim.SGD:
+        options.setdefault("lr", 1e-3)  # before torch 2.2 it had no default
+    return found, options
+
+
+def _value(text: str) -> object:
+    named = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def has_rule(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step cannot be followed without values, and a rule says what it keeps."""
+    return type(optimizer) in _RULES
+
+
+def by_rule(optimizer: torch.optim.Optimizer) -> int:
+    """The bytes that an optimizer with a rule keeps when it has run for long."""
+    parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+    return _RULES[type(optimizer)](optimizer, parameters)
+
+
+def _lbfgs(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor]) -> int:
+    # d, prev_flat_grad, and a full history of old_dirs and old_stps, each one flat vector of all
+    # parameters (torch/optim/lbfgs.py); ro and H_diag are one number each, al is of numbers, too.
+    flat: int = sum(p.numel() for p in parameters) * parameters[0].element_size()
+    history = int(optimizer.param_groups[0]["history_size"])
+    return flat * (2 + 2 * history)
+
+
+def _sparse_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor]) -> int:
+    # exp_avg and exp_avg_sq as large as the parameter, though its gradient is sparse
+    # (torch/optim/sparse_adam.py); the step is a Python number.
+    moment: int = sum(p.numel() * p.element_size() for p in parameters)
+    return 2 * moment
+
+
+_RULES: dict[type, Callable[[Any, Sequence[torch.Tensor]], int]] = {
+    torch.optim.LBFGS: _lbfgs,
+    torch.optim.SparseAdam: _sparse_adam,
+}
+
+
+class any_value(TorchDispatchMode):  # type: ignore[misc]
+    """While open, a fake tensor that is asked for a value that it does not know says 1.
+
+    The step of some optimizers asks for norms, to compute with, never for a size.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        asked = func is torch.ops.aten._local_scalar_dense.default
+        if asked and getattr(args[0], "constant", None) is None:
+            return 1.0 if args[0].dtype.is_floating_point else 1
+        return func(*args, **(kwargs or {}))
+
+
+def state_after_a_step(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[torch.nn.Parameter]
+) -> int:
+    """The bytes of state, by one step on dense gradients; for fake tensors, in their mode.
+
+    Raises:
+        BreakdownError: its step asks for values that fake tensors do not have.
+    """
+    given = []
+    for each in parameters:
+        if each.requires_grad and each.grad is None:
+            each.grad = torch.empty_like(each)
+            given.append(each)
+    try:
+        with any_value():
+            optimizer.step()
+    except Exception as error:
+        raise BreakdownError(
+            f"the state of {type(optimizer).__name__} cannot be told without running it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for each in given:
+            each.grad = None
+    return weigh_state(optimizer)
+
+
+def weigh_state(optimizer: torch.optim.Optimizer) -> int:
+    """The bytes of the state that an optimizer has now, by storage, less the parameters'."""
+    ledger = Ledger()
+    ledger.add(p for group in optimizer.param_groups for p in group["params"])
+    return ledger.add(tensors_in(list(optimizer.state.values())))

@@ -1,0 +1,124 @@
+"""One training step or one inference on fake tensors, as an ordinary loop would do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from timeline.errors import BreakdownError, TimelineError, UsageError
+from timeline.theory.optimizers import any_value
+from timeline.theory.storages import tensors_in
+from timeline.theory.tracing import Trace, Watch
+
+Loss = Callable[[Any], torch.Tensor]
+
+PRECISIONS = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+"""By name, what autocast casts to."""
+
+
+def trace_step(
+    model: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    names: Mapping[torch.nn.Module, str],
+    optimizer: torch.optim.Optimizer | None = None,
+    loss: str | Loss = "sum",
+    precision: str = "fp32",
+    train: bool = True,
+) -> Trace:
+    """Follow one step of a model whose tensors are fake, in their mode.
+
+    Args:
+        args, kwargs: what the model is called with.
+        names: of its modules.
+        optimizer: of its parameters; None ends the step after backward.
+        loss: ``sum`` of the outputs, ``cross_entropy``, or a function of what the model returns.
+        precision: ``bf16`` and ``fp16`` run forward and loss under autocast.
+        train: False runs forward alone, without anything saved.
+
+    Raises:
+        BreakdownError: the model does not run on these inputs, or not without values.
+    """
+    watch = Watch(names)
+    # Outside of the mode: these are there before the step begins.
+    watch.is_("parameter", model.parameters())
+    watch.is_("buffer", model.buffers())
+    watch.is_("optimizer_state", tensors_in(list(optimizer.state.values()) if optimizer else ()))
+    watch.is_("input", tensors_in((args, kwargs)))
+    cast = PRECISIONS[precision]
+    autocast = torch.autocast("cpu", dtype=cast) if cast else nullcontext()
+    grad = torch.enable_grad() if train else torch.no_grad()
+    phase = "forward"
+    try:
+        with watch, grad:
+            watch.begin(phase)
+            with watch.layers(), autocast:
+                outputs = model(*args, **kwargs)
+                total = loss_of(outputs, loss, watch) if train else None
+            if total is not None:
+                phase = "backward"
+                watch.begin(phase)
+                total.backward()
+                watch.is_("gradient", (p.grad for p in model.parameters() if p.grad is not None))
+                if optimizer is not None:
+                    phase = "optimizer"
+                    watch.begin(phase)
+                    with any_value():
+                        optimizer.step()
+                    watch.is_("optimizer_state", tensors_in(list(optimizer.state.values())))
+            return watch.end()
+    except TimelineError:
+        raise
+    except Exception as error:
+        raise BreakdownError(
+            f"{phase} of {type(model).__name__} cannot be followed without running it: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:300] or "no reason given"
+
+
+def loss_of(outputs: Any, loss: str | Loss, watch: Watch) -> torch.Tensor:
+    """The scalar that backward starts from.
+
+    Raises:
+        BreakdownError: there is no output that a gradient could come from.
+    """
+    if callable(loss):
+        return loss(outputs)
+    own = getattr(outputs, "loss", None)
+    if isinstance(own, torch.Tensor):
+        return own
+    tensors = [each for each in tensors_in(outputs) if each.requires_grad]
+    if not tensors:
+        raise BreakdownError(
+            "the model returned no tensor that requires a gradient: use train=False, or unfreeze "
+            "a parameter"
+        )
+    if loss == "cross_entropy":
+        scores = tensors[0]
+        if scores.dim() not in (2, 3):
+            raise BreakdownError(
+                f"cross_entropy needs scores of the shape (batch, classes) or (batch, tokens, "
+                f"classes) and the model returned {tuple(scores.shape)}: give a function as loss"
+            )
+        flat = scores.flatten(0, -2)
+        targets = torch.zeros(flat.shape[0], dtype=torch.int64)
+        watch.is_("input", [targets])
+        return torch.nn.functional.cross_entropy(flat, targets)
+    if loss != "sum":
+        raise UsageError(f"the loss {loss!r} is not known: use sum, cross_entropy or a function")
+    total = tensors[0].sum()
+    for each in tensors[1:]:
+        total = total + each.sum()
+    return total

@@ -1,0 +1,160 @@
+"""What the command line names a model by, such as ``torchvision:resnet18``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from timeline.errors import BreakdownError, TimelineError, UsageError
+from timeline.theory.breakdown import needs_torch
+
+FORMS = "torchvision:NAME, transformers:NAME-OR-CONFIG.json, keras:NAME or module:factory"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model that can be made.
+
+    Attributes:
+        title: what it was called by.
+        make: makes it, with random weights and no download; may be a module already.
+        main: the name of the argument that a single input without a name is for; None passes it
+            by position.
+        dtype: of an input that names none; None is that of the model's parameters.
+    """
+
+    title: str
+    make: Callable[[], Any]
+    main: str | None = None
+    dtype: str | None = None
+
+
+def resolve(text: str) -> Target:
+    """The model that a text names.
+
+    Raises:
+        UsageError: it has no such form, or there is no such model.
+        TimelineError: the library that it names is not installed.
+        BreakdownError: the user's module fails when it is imported.
+    """
+    family, colon, name = text.partition(":")
+    if not colon or not family or not name:
+        raise UsageError(f"{text!r} names no model: write {FORMS}")
+    needs_torch()
+    known = _FAMILIES.get(family)
+    return known(text, name) if known else _of_module(text, family, name)
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise TimelineError(
+            f"{name} cannot be imported ({error}): pip install {name}, or give module:factory"
+        ) from error
+
+
+def _none_of(kind: str, name: str, names: Iterable[str]) -> UsageError:
+    close = difflib.get_close_matches(name, list(names), n=4, cutoff=0.5)
+    hint = f"; near it: {', '.join(close)}" if close else ""
+    return UsageError(f"{kind} has no model {name!r}{hint}")
+
+
+def _torchvision(text: str, name: str) -> Target:
+    models = _library("torchvision").models
+    names = models.list_models()
+    if name not in names:
+        raise _none_of("torchvision", name, names)
+    build = models.get_model_builder(name)
+    taken = inspect.signature(build).parameters
+    # Without weights nothing is downloaded; init_weights is slow, and there is nothing to set.
+    options = {"weights": None, "weights_backbone": None, "init_weights": False}
+    chosen = {key: value for key, value in options.items() if key in taken}
+    return Target(text, lambda: build(**chosen))
+
+
+def _transformers(text: str, name: str) -> Target:
+    transformers = _library("transformers")
+    path = Path(name)
+    if path.suffix == ".json" or path.exists():
+        if not path.exists():
+            raise UsageError(f"there is no file {name}: give a config.json or the type of a model")
+        config = transformers.AutoConfig.from_pretrained(path)
+    else:
+        names = list(transformers.CONFIG_MAPPING.keys())
+        if name not in names:
+            raise _none_of("transformers", name, names)
+        config = transformers.AutoConfig.for_model(name)
+    kind = _architecture(transformers, config)
+    main = getattr(kind, "main_input_name", None) or "input_ids"
+    if hasattr(config, "use_cache"):
+        config.use_cache = False  # in training the keys and values are not kept
+    make = kind._from_config if hasattr(kind, "_from_config") else kind
+    return Target(text, lambda: make(config), main, "int64" if main.endswith("_ids") else None)
+
+
+def _architecture(transformers: Any, config: Any) -> Any:
+    named = (getattr(config, "architectures", None) or [None])[0]
+    if named and hasattr(transformers, named):
+        return getattr(transformers, named)
+    for mapping in ("MODEL_FOR_CAUSAL_LM_MAPPING", "MODEL_MAPPING"):
+        classes = getattr(transformers, mapping)
+        if type(config) in classes:
+            found = classes[type(config)]
+            return found[0] if isinstance(found, tuple | list) else found
+    raise UsageError(f"transformers has no model for {type(config).__name__}")
+
+
+def _of_module(text: str, home: str, name: str) -> Target:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m has it: the directory that the command is given in
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (home == error.name or home.startswith(error.name + ".")):
+            raise UsageError(
+                f"{text!r} names no model: there is no module {home}; write {FORMS}"
+            ) from error
+        raise BreakdownError(f"{home} cannot be imported: {error}") from error
+    except Exception as error:
+        raise BreakdownError(
+            f"{home} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise _none_of(f"the module {home}", name, [n for n in vars(module) if n[0] != "_"])
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(
+            f"{text} is a {type(found).__name__}: name a function that makes a model, or a model"
+        )
+    return Target(text, found)
+
+
+_FAMILIES: dict[str, Callable[[str, str], Target]] = {
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+}
+
+
+def inputs_for(target: Target, texts: Sequence[str]) -> Any:
+    """What `breakdown` takes as inputs, of the command line's ``--input``.
+
+    Raises:
+        UsageError: one of them is no input.
+    """
+    from dataclasses import replace
+
+    from timeline.theory.inputs import parse_shape
+
+    shapes = [parse_shape(text) for text in texts]
+    if len(shapes) == 1 and not shapes[0].name:
+        shapes[0] = replace(shapes[0], name=target.main, dtype=shapes[0].dtype or target.dtype)
+    return shapes or None

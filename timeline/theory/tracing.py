@@ -1,0 +1,223 @@
+"""One step of a model, followed operator by operator on fake tensors: what is alive when, and why.
+
+Nothing here has a formula: torch itself says which storages it makes and which it saves for
+backward.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from timeline.theory.corrections import corrected
+from timeline.theory.storages import storages_of, tensors_in
+from timeline.theory.types import CATEGORIES, Peak
+
+LOSS = "(loss)"
+"""Stands for the model's name where something is saved outside every module."""
+
+PHASES = ("forward", "backward", "optimizer")
+
+_NO_RESULT = {torch.ops.prim.device.default}
+"""Fake tensors ask for their device by an operator: thousands of times, with no tensor in it."""
+
+
+@dataclass(slots=True)
+class Called:
+    """What one module returned."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    bytes: int = 0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was seen in one step.
+
+    A storage is known by its number, in the order in which they were seen.
+
+    Attributes:
+        sizes: bytes of each storage.
+        events: the number of a storage that came, or the inverted number (``~n``) of one that
+            went.
+        begins: by phase, the first event of it.
+        category: of those storages that are not temporary.
+        saved: by storage, the name of the innermost module called when it was first saved.
+        called: by name, the modules in which no other was called.
+        unseen: what has no storage to ask for, in words.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+    begins: dict[str, int] = field(default_factory=dict)
+    category: dict[int, str] = field(default_factory=dict)
+    saved: dict[int, str] = field(default_factory=dict)
+    called: dict[str, Called] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+
+    def most(self) -> tuple[dict[str, int], Peak]:
+        """The most of each category at one moment, and the moment with the most of all."""
+        live = dict.fromkeys(CATEGORIES, 0)
+        # State that the first step makes is there at the beginning of every later one.
+        standing = {n for n, why in self.category.items() if why == "optimizer_state"}
+        for number in standing:
+            live["optimizer_state"] += self.sizes[number]
+        highest, total = dict(live), sum(live.values())
+        peak, at, peak_event = total, dict(live), 0
+        for i, event in enumerate(self.events):
+            number = event if event >= 0 else ~event
+            if number in standing:
+                continue
+            category = self.category.get(number, "temporary")
+            change = self.sizes[number] if event >= 0 else -self.sizes[number]
+            live[category] += change
+            total += change
+            if live[category] > highest[category]:
+                highest[category] = live[category]
+            if total > peak:
+                peak, at, peak_event = total, dict(live), i
+        phase = next(
+            (name for name in reversed(PHASES) if peak_event >= self.begins.get(name, 1 << 62)),
+            PHASES[0],
+        )
+        return highest, Peak(bytes=peak, phase=phase, categories=at)
+
+    def saved_by(self) -> dict[str, int]:
+        """By module, the bytes that it was the first to save for backward."""
+        by: dict[str, int] = {}
+        for number, name in self.saved.items():
+            if self.category.get(number) == "activation":
+                by[name] = by.get(name, 0) + self.sizes[number]
+        return by
+
+
+class Watch(TorchDispatchMode):  # type: ignore[misc]
+    """Sees every storage that an operator makes, and when it goes."""
+
+    def __init__(self, names: Mapping[torch.nn.Module, str]) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self._names = names
+        self._numbers: dict[int, int] = {}
+        self._alive: dict[int, Any] = {}
+        self._stack: list[str] = []
+        self._busy: set[str] = set()  # modules in which another was called
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in _NO_RESULT:
+            return out
+        out = corrected(func, args, kwargs, out)
+        if isinstance(out, torch.Tensor):
+            self.number(out)
+        else:
+            for tensor in tensors_in(out):
+                self.number(tensor)
+        return out
+
+    def number(self, tensor: torch.Tensor) -> list[int]:
+        """The numbers of a tensor's storages, new ones for those not seen before."""
+        try:
+            return [self._number(storage) for storage in storages_of(tensor)]
+        except NotImplementedError:
+            self.trace.unseen.add(f"tensors of the layout {tensor.layout}")
+            return []
+
+    def _number(self, storage: Any) -> int:
+        # A storage's Python object lives as long as the storage itself.
+        key = id(storage)
+        known = self._numbers.get(key)
+        if known is not None:
+            return known
+        trace = self.trace
+        number = len(trace.sizes)
+        trace.sizes.append(storage.nbytes())
+        trace.events.append(number)
+        self._numbers[key] = number
+
+        def gone(_: object) -> None:
+            trace.events.append(~number)
+            del self._numbers[key]
+            del self._alive[number]
+
+        self._alive[number] = weakref.ref(storage, gone)
+        return number
+
+    def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
+        """Name what tensors are for; what already has a name keeps it."""
+        for tensor in tensors:
+            for number in self.number(tensor):
+                self.trace.category.setdefault(number, category)
+
+    def begin(self, phase: str) -> None:
+        """What comes from here on belongs to a phase."""
+        self.trace.begins[phase] = len(self.trace.events)
+
+    def end(self) -> Trace:
+        """What was seen; what goes from here on is not."""
+        self._alive.clear()  # a weak reference that is gone itself calls nobody
+        return self.trace
+
+    @contextmanager
+    def layers(self) -> Iterator[None]:
+        """While open, modules that are called are known, and what they save is theirs."""
+        modules = torch.nn.modules.module
+        handles = (
+            modules.register_module_forward_pre_hook(self._enter),
+            modules.register_module_forward_hook(self._leave),
+        )
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, _as_it_is):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: torch.nn.Module, args: object) -> None:
+        name = self._names.get(module)
+        if name is not None:
+            self.enter(name)
+
+    def enter(self, name: str) -> None:
+        """A module is called."""
+        if self._stack:
+            self._busy.add(self._stack[-1])
+        self._stack.append(name)
+
+    def _leave(self, module: torch.nn.Module, args: object, output: object) -> None:
+        name = self._names.get(module)
+        if name is not None:
+            self.leave(name, output)
+
+    def leave(self, name: str, output: object) -> None:
+        """A module returned; the innermost of those called made the output."""
+        while self._stack and self._stack.pop() != name:
+            pass
+        called = self.trace.called.setdefault(name, Called())
+        called.calls += 1
+        if name in self._busy:
+            return
+        for tensor in tensors_in(output):
+            if called.shape is None:
+                called.shape = tuple(tensor.shape)
+                called.dtype = str(tensor.dtype).removeprefix("torch.")
+            called.bytes += tensor.numel() * tensor.element_size()
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        name = self._stack[-1] if self._stack else LOSS
+        for number in self.number(tensor):
+            self.trace.saved.setdefault(number, name)
+            self.trace.category.setdefault(number, "activation")
+        return tensor
+
+
+def _as_it_is(value: torch.Tensor) -> torch.Tensor:
+    return value

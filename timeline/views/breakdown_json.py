@@ -1,0 +1,36 @@
+"""A breakdown as a JSON document for other programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from timeline.theory.types import Breakdown
+
+VERSION = 1
+
+
+def render(breakdown: Breakdown) -> str:
+    """The document of ``timeline breakdown --json``: keys may be added, none goes."""
+    return json.dumps({"timeline": VERSION, "breakdown": document(breakdown)}, indent=1) + "\n"
+
+
+def document(breakdown: Breakdown) -> dict[str, object]:
+    """A breakdown as the value of one key; sizes are bytes."""
+    peak = breakdown.peak
+    return {
+        "title": breakdown.title,
+        "categories": dict(breakdown.categories),
+        "parameters": breakdown.parameters,
+        "outputs_bytes": breakdown.outputs_bytes,
+        "peak": None
+        if peak is None
+        else {
+            "bytes": peak.bytes,
+            "phase": f"step/{peak.phase}",
+            "categories": dict(peak.categories),
+        },
+        "layers": [asdict(layer) for layer in breakdown.layers],
+        "not_counted": list(breakdown.not_counted),
+        "assumptions": list(breakdown.assumptions),
+    }
