@@ -19,6 +19,7 @@ class Chart {
     this.fit = false;
     this.chosen = -1;
     this.shown = {};
+    this.boxes = [];
     this.hidden = new Set();
     this.times = this.model("times");
     this.sizes = this.model("sizes");
@@ -209,7 +210,6 @@ class Chart {
     const lines = { x: [] };
     const labels = { x: [], y: [], text: [] };
     let i = countBelow(t, start * 1e9);
-    let row = -1;
     while (i < t.length && t[i] <= end * 1e9) {
       const x = t[i] / 1e9;
       lines.x.push(x);
@@ -217,9 +217,9 @@ class Chart {
       const room = ((next < t.length ? t[next] / 1e9 : Infinity) - x) / pixel - 8;
       const label = next - i > 1 ? `${next - i} marks` : texts[text[i]];
       const fitted = fitText(label, Math.min(room, this.width - (x - start) / pixel - 8));
-      if (fitted && row < x) {
+      if (fitted) {
         labels.x.push(x);
-        labels.y.push(this.sizes.end);
+        labels.y.push(this.sizes.start);
         labels.text.push(fitted);
       }
       i = next;
@@ -248,7 +248,8 @@ class Chart {
       boxes.color.push(colors[path]);
       if (alone && tall >= 13) {
         const left = Math.max(begin, from);
-        const label = fitText(paths[path], (Math.min(end, to) - left) / pixel - 9);
+        const room = (Math.min(end, to) - left) / pixel - 9;
+        const label = fitPath(paths[path], room);
         if (label) {
           names.x.push(left / 1e9);
           names.y.push(lane + 0.5);
@@ -298,4 +299,10 @@ function fitText(text, room) {
   const letters = Math.floor((text.length * (room - widthOf("…"))) / width);
   if (letters < SHORTEST_LABEL) return "";
   return `${text.slice(0, letters).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
+/** A phase's path where there is room for it, else its last part, which tells more than the first. */
+function fitPath(path, room) {
+  const last = path.slice(path.lastIndexOf("/") + 1) || path;
+  return widthOf(path) <= room ? path : fitText(last, room);
 }

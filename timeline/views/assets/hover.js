@@ -140,7 +140,7 @@ class Hover {
       ];
     }
     const rest = curve.known[i]
-      ? row("highest since the reading before", withBytes(curve.high[i]), highest)
+      ? row("highest since the last reading", withBytes(curve.high[i]), highest)
       : line("note", "the high-water mark is not known here");
     return [row(curve.name, withBytes(curve.value[i]), color), rest];
   }
@@ -181,7 +181,7 @@ class Hover {
 }
 
 /** The lines that tell of one phase; also shown beside the buttons that go to the next one. */
-function describePhase(facts, phases, i) {
+function describePhase(facts, phases, i, words = withBytes) {
   const path = phases.path[i];
   const detail = phases.details[phases.detail[i]];
   const begin = formatMoment(phases.begin[i] / 1e9, Math.max(phases.time[i] / 1e9 / 100, 1e-9));
@@ -191,7 +191,7 @@ function describePhase(facts, phases, i) {
   ];
   if (phases.peak[i] >= 0) {
     const sign = phases.exact[i] ? "" : "~";
-    lines.push(row("peak", sign + withBytes(phases.peak[i])));
+    lines.push(row("peak", sign + words(phases.peak[i])));
     lines.push(row("above its beginning", formatBytes(phases.delta[i], true)));
   }
   if (phases.open[i]) lines.push(line("note", "it never ended: shown to the end of the run"));

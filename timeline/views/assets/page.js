@@ -1,6 +1,5 @@
 // The beginning: the first view at once, then all readings, then the controls.
 
-const byId = (id) => document.getElementById(id);
 const facts = JSON.parse(byId("facts").textContent);
 
 /** What this page knows, for a curious reader at the browser's console, and for tests. */
@@ -101,7 +100,13 @@ function expose(chart, curves, phases) {
     phases: phases.length,
     channels: Object.fromEntries(curves.map((curve) => [curve.name, of(curve)])),
     view: () => chart.view,
+    colors: () => ({
+      page: getComputedStyle(document.documentElement).backgroundColor,
+      chart: chart.model("curve figure").background_fill_color,
+    }),
     show: (from, to) => chart.show(from, to),
+    /** The boxes of the phase lanes in the view: lane, begin and end in ns, whether one phase alone. */
+    boxes: () => chart.boxes.map(([lane, from, to, , alone]) => [lane, from, to, alone]),
     /** The recorded readings inside the view, and whether each is drawn as itself. */
     shown: (name = facts.host) => {
       const curve = curves.find((each) => each.name === name);
@@ -125,9 +130,9 @@ async function main() {
   const { t, text, texts } = facts.marks;
   chart.load(curves, phases, { t: await unpack(t), text: await unpack(text), texts });
   new Hover(chart, byId("frame"), byId("tip"), byId("cursor"));
-  const walk = Object.fromEntries(
-    ["bar", "text", "previous", "next", "highest", "close"].map((n) => [n, byId(`walk-${n}`)]),
-  );
+  const parts = ["bar", "text", "previous", "next", "highest", "close"];
+  const walk = Object.fromEntries(parts.map((name) => [name, byId(`walk-${name}`)]));
+  walk.key = byId("key");
   const table = byId("phases") ? new Table(byId("phases"), walk, chart) : null;
   chart.clicked = (phase) => table?.goToPhase(phase);
   listenForControls(chart, table);

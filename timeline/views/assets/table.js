@@ -75,6 +75,7 @@ class Table {
   leave() {
     this.path = -1;
     this.walk.bar.hidden = true;
+    this.walk.key.hidden = false;
     this.chart.unchoose();
     this.highlight();
   }
@@ -82,7 +83,7 @@ class Table {
   describe() {
     const { facts, phases } = this.chart;
     const places = phases.of(this.path);
-    const lines = describePhase(facts, phases, places[this.place]);
+    const lines = describePhase(facts, phases, places[this.place], formatBytes);
     const which = this.place === phases.peakOf(this.path) && places.length > 1 ? ", the highest" : "";
     const total = places.length.toLocaleString("en");
     const number = (this.place + 1).toLocaleString("en");
@@ -90,6 +91,7 @@ class Table {
     if (facts.reasons[this.path]) lines.push(line("note", `not exact: ${facts.reasons[this.path]}`));
     this.walk.text.replaceChildren(...lines);
     this.walk.bar.hidden = false;
+    this.walk.key.hidden = true;
     for (const name of ["previous", "next", "highest"]) {
       this.walk[name].hidden = places.length < 2;
     }
@@ -105,6 +107,6 @@ class Table {
   }
 
   reveal() {
-    this.walk.bar.parentElement.scrollIntoView({ block: "nearest" });
+    byId("chart-card").scrollIntoView({ block: "nearest" });
   }
 }

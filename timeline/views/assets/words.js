@@ -1,6 +1,7 @@
 // Numbers as text, as timeline/units.py writes them.
 
 const KIB = 1024;
+const byId = (id) => document.getElementById(id);
 
 function formatBytes(count, signed = false) {
   const sign = count < 0 ? "-" : signed && count > 0 ? "+" : "";

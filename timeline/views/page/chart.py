@@ -24,11 +24,21 @@ from bokeh.models import (
     WheelZoomTool,
 )
 from bokeh.models.annotations import BoxAnnotation
+from bokeh.models.glyphs import (
+    Line,
+    Quad,
+    Scatter,
+    Segment,
+    Text,
+    VArea,
+    VSpan,
+    VStrip,
+)
 from bokeh.plotting import figure
 
 from timeline.analysis.decimation import Buckets, decimate
 from timeline.analysis.types import HOST, Analysis
-from timeline.views.palette import PALETTES
+from timeline.views.page.colors import PAINT, Paint, color_of, color_of_channel
 
 BUCKETS = 1200
 """Of the first view: one a pixel of a usual window."""
@@ -40,49 +50,6 @@ LEFT, RIGHT = 78, 16
 _TALLEST_LANE, _LANES_HEIGHT = 24, 264
 _AXIS_HEIGHT = 30
 _HEADROOM = 1.1
-
-Paint = tuple[str, str, str]
-"""Name of a model, its property, and the colour of the palette that it takes."""
-
-_LINE_OF_CHANNEL = "line_color"
-_PAINT: list[Paint] = [
-    ("gap", "hatch_color", "grid"),
-    ("gap", "fill_color", "gap"),
-    ("ceiling", "line_color", "envelope"),
-    ("band", "fill_color", "envelope"),
-    ("outline", "line_color", "envelope"),
-    ("peak", "fill_color", "peak"),
-    ("peak", "line_color", "paper"),
-    ("peak label", "text_color", "peak"),
-    ("peak label", "background_fill_color", "paper"),
-    ("mark", "line_color", "faint"),
-    ("mark label", "text_color", "faint"),
-    ("mark label", "background_fill_color", "paper"),
-    ("focus", "fill_color", "ink"),
-    ("lane focus", "line_color", "ink"),
-    *(
-        (name, property, color)
-        for name in ("curve figure", "lanes figure")
-        for property, color in (
-            ("background_fill_color", "paper"),
-            ("border_fill_color", "paper"),
-            ("outline_line_color", "grid"),
-        )
-    ),
-    *(
-        (name, property, color)
-        for name in ("curve time", "curve bytes", "lanes time")
-        for property, color in (
-            ("axis_line_color", "grid"),
-            ("major_tick_line_color", "grid"),
-            ("major_label_text_color", "faint"),
-        )
-    ),
-    *(
-        (f"{name} grid", "grid_line_color", "grid")
-        for name in ("curve time", "curve bytes", "lanes time")
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +78,13 @@ def build(analysis: Analysis, target: str) -> Chart:
     top, paint = _curve(analysis, times, span_ns, axis=not has_lanes)
     figures = [top, _lanes(analysis.instances.lanes, times)] if has_lanes else [top]
     layout = column(*figures, sizing_mode="stretch_width", spacing=0, name="layout")
-    paint = [*_PAINT, *paint]
+    paint = [*PAINT, *paint]
+    # One walk over all models: select() takes one for each name, which is most of a second.
+    named = {model.name: model for model in layout.references() if model.name}
     for name, property, color in paint:
-        for model in layout.select({"name": name}):
-            setattr(model, property, color_of("light", color))
+        if name in named:
+            setattr(named[name], property, color_of("light", color))
     return Chart(dict(json_item(layout, target)), paint, span_ns / 1e9)  # type: ignore[arg-type]
-
-
-def color_of(theme: str, color: str) -> str:
-    """A colour of a palette by its name; ``others/2`` is the third of the other channels."""
-    palette = PALETTES["dark" if theme == "dark" else "light"]
-    name, _, place = color.partition("/")
-    if name == "others":
-        return palette.others[int(place) % len(palette.others)]
-    value: str = getattr(palette, name)
-    return value
-
-
-def color_of_channel(index: int, name: str) -> str:
-    """The name of the colour of the line of a channel, by its place among the channels."""
-    return "curve" if name == HOST else f"others/{index}"
 
 
 def span(analysis: Analysis) -> int:
@@ -152,44 +106,58 @@ def _curve(
     plot.yaxis.name, plot.ygrid.name = "curve bytes", "curve bytes grid"
     plot.xaxis.visible = axis
 
-    gaps = _source("gaps", left=[], right=[])
-    plot.vstrip("left", "right", source=gaps, line_color=None, hatch_pattern="/",
-                hatch_scale=9, hatch_weight=1, hatch_alpha=1).glyph.name = "gap"  # fmt: skip
+    gap = VStrip(
+        x0="left", x1="right", line_color=None, hatch_pattern="/", hatch_scale=9, hatch_weight=1,
+        hatch_alpha=1, name="gap",
+    )  # fmt: skip
+    plot.add_glyph(_source("gaps", left=[], right=[]), gap)
     plot.add_layout(BoxAnnotation(name="focus", fill_alpha=0.07, visible=False, line_color=None))
 
     views = {name: decimate(curve, 0, span_ns, BUCKETS) for name, curve in analysis.curves.items()}
-    host = views.get(HOST)
-    band = _source("bands", **envelope(host)) if host else _source("bands", x=[], low=[], high=[])
-    plot.varea("x", "low", "high", source=band, fill_alpha=0.85).glyph.name = "band"
-    outline = _source("outlines", x=[], y=[])
-    plot.line("x", "y", source=outline, line_width=1.5).glyph.name = "outline"
-    ceilings = _source("ceilings", x0=[], x1=[], y=[])
-    plot.segment("x0", "y", "x1", "y", source=ceilings, line_width=1.5,
-                 line_dash="dashed").glyph.name = "ceiling"  # fmt: skip
-
+    band = envelope(views[HOST]) if HOST in views else {"x": [], "low": [], "high": []}
+    plot.add_glyph(
+        _source("bands", **band), VArea(x="x", y1="low", y2="high", fill_alpha=0.85, name="band")
+    )
+    plot.add_glyph(
+        _source("outlines", x=[], y=[]), Line(x="x", y="y", line_width=1.5, name="outline")
+    )
+    plot.add_glyph(
+        _source("ceilings", x0=[], x1=[], y=[]),
+        Segment(
+            x0="x0", y0="y", x1="x1", y1="y", line_width=1.5, line_dash="dashed", name="ceiling"
+        ),
+    )
     paint: list[Paint] = []
     # The first channel last, so that it lies on top.
     for index, (name, view) in reversed(list(enumerate(views.items()))):
         t, value = view.line()
-        renderer = plot.line(
-            "x", "y", source=_source(f"line {index}", x=t / 1e9, y=value), line_width=1.5,
-            name=f"renderer {index}",
-        )  # fmt: skip
-        renderer.glyph.name = f"channel {index}"
-        paint.append((f"channel {index}", _LINE_OF_CHANNEL, color_of_channel(index, name)))
-    dots = _source("dots", x=[], y=[], color=[])
-    plot.scatter("x", "y", source=dots, size=5, color="color").glyph.name = "dot"
-
-    marks = _source("marks", x=[])
-    plot.vspan("x", source=marks, line_dash="dotted", line_width=1.2).glyph.name = "mark"
-    labels = _source("mark labels", x=[], y=[], text=[])
-    plot.text("x", "y", "text", source=labels, text_font_size="11px", text_baseline="top",
-              x_offset=4, y_offset=4, background_fill_alpha=0.85).glyph.name = "mark label"  # fmt: skip
+        glyph = Line(x="x", y="y", line_width=1.5, name=f"channel {index}")
+        plot.add_glyph(_source(f"line {index}", x=t / 1e9, y=value), glyph)
+        paint.append((f"channel {index}", "line_color", color_of_channel(index, name)))
+    plot.add_glyph(
+        _source("dots", x=[], y=[], color=[]),
+        Scatter(x="x", y="y", size=5, fill_color="color", line_color=None, name="dot"),
+    )
+    plot.add_glyph(
+        _source("marks", x=[]), VSpan(x="x", line_dash="dotted", line_width=1.2, name="mark")
+    )
+    plot.add_glyph(
+        _source("mark labels", x=[], y=[], text=[]),
+        Text(
+            x="x", y="y", text="text", text_font_size="11px", text_baseline="bottom", x_offset=4,
+            y_offset=-4, background_fill_alpha=0.75, name="mark label",
+        ),
+    )  # fmt: skip
     peaks = _source("peaks", x=[], y=[], text=[], align=[], shift=[])
-    plot.scatter("x", "y", source=peaks, size=10, line_width=2).glyph.name = "peak"
-    plot.text("x", "y", "text", source=peaks, text_font_size="12px", text_font_style="bold",
-              text_align="align", x_offset="shift", y_offset=-7, text_baseline="bottom",
-              background_fill_alpha=0.75, padding=1).glyph.name = "peak label"  # fmt: skip
+    plot.add_glyph(peaks, Scatter(x="x", y="y", size=10, line_width=2, name="peak"))
+    plot.add_glyph(
+        peaks,
+        Text(
+            x="x", y="y", text="text", text_font_size="12px", text_font_style="bold",
+            text_align="align", text_baseline="bottom", x_offset="shift", y_offset=-7,
+            background_fill_alpha=0.75, name="peak label",
+        ),
+    )  # fmt: skip
     return plot, paint
 
 
@@ -199,20 +167,28 @@ def _lanes(lanes: int, times: Range1d) -> figure:
     plot = _figure("lanes", height + _AXIS_HEIGHT, times, Range1d(start=lanes, end=0, name="rows"))
     plot.yaxis.visible = False
     plot.ygrid.visible = False
-    boxes = _source("boxes", left=[], right=[], top=[], bottom=[], color=[])
-    plot.quad("left", "right", "top", "bottom", source=boxes, fill_color="color",
-              line_color=None).glyph.name = "box"  # fmt: skip
-    chosen = _source("chosen", left=[], right=[], top=[], bottom=[])
-    plot.quad("left", "right", "top", "bottom", source=chosen, fill_color=None,
-              line_width=2).glyph.name = "lane focus"  # fmt: skip
-    names = _source("names", x=[], y=[], text=[], color=[])
-    plot.text("x", "y", "text", source=names, text_color="color", text_font_size="11px",
-              text_baseline="middle", x_offset=5).glyph.name = "name"  # fmt: skip
+    box: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
+    nothing: dict[str, list[float]] = {name: [] for name in box}
+    plot.add_glyph(
+        _source("boxes", **nothing, color=[]),
+        Quad(**box, fill_color="color", line_color=None, name="box"),
+    )
+    plot.add_glyph(
+        _source("chosen", **nothing), Quad(**box, fill_color=None, line_width=2, name="lane focus")
+    )
+    plot.add_glyph(
+        _source("names", x=[], y=[], text=[], color=[]),
+        Text(
+            x="x", y="y", text="text", text_color="color", text_font_size="11px",
+            text_baseline="middle", x_offset=5, name="name",
+        ),
+    )  # fmt: skip
     return plot
 
 
 def _figure(name: str, height: int, times: Range1d, down: Range1d) -> figure:
-    wheel = WheelZoomTool(dimensions="width", name=f"{name} wheel")
+    # With its focus maintained it stops before the whole run is in view.
+    wheel = WheelZoomTool(dimensions="width", maintain_focus=False, name=f"{name} wheel")
     pan = PanTool(dimensions="width", name=f"{name} pan")
     box = BoxZoomTool(dimensions="width", name=f"{name} box")
     plot = figure(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
-from timeline.views.page.chart import BUCKETS, LEFT, RIGHT, Chart, color_of_channel
+from timeline.views.page.chart import LEFT, RIGHT, Chart
+from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
 from timeline.views.page.words import visible
 from timeline.views.palette import PALETTES, ink_on, phase_colors
@@ -25,7 +27,6 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
     document = {
         "host": HOST,
         "span_s": chart.span_s,
-        "buckets": BUCKETS,
         "left": LEFT,
         "right": RIGHT,
         "channels": [
@@ -43,15 +44,10 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         "reasons": {
             paths.index(each.path): visible(each.reason) for each in analysis.phases if each.reason
         },
-        "themes": {name: _colors(name) for name in PALETTES},
+        "themes": {name: asdict(palette) for name, palette in PALETTES.items()},
         "paint": chart.paint,
     }
     return document, packer.texts
-
-
-def _colors(theme: str) -> dict[str, Any]:
-    palette = PALETTES["dark" if theme == "dark" else "light"]
-    return {name: getattr(palette, name) for name in palette.__slots__}
 
 
 def _channel(analysis: Analysis, index: int, curve: Curve, packer: Packer) -> dict[str, Any]:

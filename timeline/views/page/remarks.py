@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes, format_duration
-from timeline.views.page.chart import color_of_channel
+from timeline.views.page.colors import color_of_channel
 from timeline.views.page.header import command, started
 from timeline.views.page.words import escaped
 
