@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from timeline.analysis.types import HOST
+
 Theme = Literal["light", "dark"]
 
 
@@ -43,7 +45,7 @@ PALETTES: dict[Theme, Palette] = {
         peak="#c1121f",
         gap="#f3f4f6",
         rest="#b3b8c2",
-        others=("#0f766e", "#9a3fb5", "#b45309", "#4d7c0f", "#be185d", "#475569"),
+        others=("#0f766e", "#9a3fb5", "#b45309", "#4d7c0f", "#0e86a8", "#475569"),
     ),
     "dark": Palette(
         paper="#14171f",
@@ -55,7 +57,7 @@ PALETTES: dict[Theme, Palette] = {
         peak="#ff6b6b",
         gap="#1d212b",
         rest="#565d6b",
-        others=("#4fd1c5", "#d08bea", "#f0a95b", "#a3d65c", "#f58bb8", "#a9b4c4"),
+        others=("#4fd1c5", "#d08bea", "#f0a95b", "#a3d65c", "#67d5ee", "#a9b4c4"),
     ),
 }
 
@@ -87,6 +89,11 @@ def phase_colors(paths: Iterable[str]) -> dict[str, str]:
             colors[path] = _FREE[free % len(_FREE)]
             free += 1
     return colors
+
+
+def channel_color(palette: Palette, place: int, name: str) -> str:
+    """The colour of a channel's line, by its place among the channels of the analysis."""
+    return palette.curve if name == HOST else palette.others[place % len(palette.others)]
 
 
 def ink_on(color: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,8 +63,8 @@ def envelope(buckets: Buckets, begin_ns: int) -> Envelope:
     )
 
 
-def draw(sheet: Sheet, plot: Plot, drawn: list[Curve], main: bool) -> None:
-    """Draw the curves and the grid behind them; with ``main`` the first has its envelope."""
+def draw(sheet: Sheet, plot: Plot, drawn: list[tuple[Curve, str]]) -> None:
+    """Draw the curves in their colours and the grid behind them; the first has its envelope."""
     axes = sheet.axes(plot.box)
     axes.set_xlim(plot.begin_ns, plot.end_ns)
     axes.set_ylim(0, plot.top)
@@ -72,18 +72,23 @@ def draw(sheet: Sheet, plot: Plot, drawn: list[Curve], main: bool) -> None:
     columns = sheet.pixels(plot.box)
     palette = sheet.palette
     # The first is drawn last, over the others.
-    for i, curve in reversed(list(enumerate(drawn))):
+    for i, (whole, color) in reversed(list(enumerate(drawn))):
+        curve = with_gaps_shown(whole, plot)
         buckets = decimate(curve, plot.begin_ns, plot.end_ns, columns)
-        if main and i == 0:
-            color, weight = palette.curve, 1.1
+        weight = 0.8 if i else 1.1
+        if i == 0:
             _gaps(sheet, plot, axes, curve)
             area = envelope(buckets, 0)
             axes.fill_between(area.t_ns, area.low, area.high, color=palette.envelope, linewidth=0)
             axes.plot(area.t_ns, area.high, color=palette.envelope, linewidth=0.8)
-        else:
-            color, weight = palette.others[(i - main) % len(palette.others)], 0.8
         axes.plot(*buckets.line(), color=color, linewidth=weight, solid_joinstyle="round")
         _lone(axes, buckets, color)
+
+
+def with_gaps_shown(curve: Curve, plot: Plot) -> Curve:
+    """The curve without the gaps that are too narrow to be drawn."""
+    width = curve.gaps_ns[:, 1] - curve.gaps_ns[:, 0]
+    return replace(curve, gaps_ns=curve.gaps_ns[width >= plot.least_gap_ns])
 
 
 def _grid(sheet: Sheet, plot: Plot, axes: Axes, read: bool) -> None:
@@ -118,9 +123,8 @@ def _lone(axes: Axes, buckets: Buckets, color: str) -> None:
 
 
 def _gaps(sheet: Sheet, plot: Plot, axes: Axes, curve: Curve) -> None:
-    """Hatch the gaps that are wider than a pixel, with the maximum that is known of each."""
-    pixel = (plot.end_ns - plot.begin_ns) / sheet.pixels(plot.box)
-    wide = shown_gaps(curve, pixel)
+    """Hatch the gaps, with the maximum that is known of each."""
+    wide = curve.gaps_ns
     if not len(wide):
         return
     palette = sheet.palette
@@ -144,11 +148,6 @@ def _gaps(sheet: Sheet, plot: Plot, axes: Axes, curve: Curve) -> None:
         LineCollection(list(ends), colors=palette.envelope, linewidths=1.0, linestyles=(0, (4, 3))),
         autolim=False,
     )
-
-
-def shown_gaps(curve: Curve, pixel_ns: float) -> NDArray[np.int64]:
-    """[g, 2] the gaps that are at least a pixel wide."""
-    return curve.gaps_ns[curve.gaps_ns[:, 1] - curve.gaps_ns[:, 0] >= pixel_ns]
 
 
 def mark_peak(sheet: Sheet, plot: Plot, channel: ChannelSummary, phases: bool) -> None:

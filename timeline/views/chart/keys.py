@@ -7,8 +7,8 @@ from typing import Literal
 
 from timeline.analysis.types import Curve
 from timeline.views.chart import lettering
-from timeline.views.chart.curve import HATCH, shown_gaps
-from timeline.views.chart.sheet import SMALL, Sheet
+from timeline.views.chart.curve import HATCH, with_gaps_shown
+from timeline.views.chart.sheet import SMALL, Plot, Sheet
 from timeline.views.palette import Palette
 
 ROW = 0.2
@@ -30,19 +30,17 @@ class Key:
         return 0.3 + lettering.width(self.name, SMALL)
 
 
-def of(palette: Palette, drawn: list[Curve], pixel_ns: float, main: bool) -> list[Key]:
-    """The keys of the curves that are drawn, the first one the picture's own."""
-    out: list[Key] = []
-    for i, curve in enumerate(drawn):
-        name = lettering.fit(curve.channel.name, SMALL, _LONGEST)
-        if i or not main:
-            out.append(Key("line", palette.others[(i - main) % len(palette.others)], name))
-            continue
-        out.append(Key("line", palette.curve, name))
-        if bool((curve.high > curve.value).any()):
-            out.append(Key("area", palette.envelope, "between samples, by the high-water mark"))
-        if len(shown_gaps(curve, pixel_ns)):
-            out.append(Key("gap", palette.gap, "no samples; dashed: the maximum in there"))
+def of(palette: Palette, drawn: list[tuple[Curve, str]], plot: Plot) -> list[Key]:
+    """The keys of the curves and their colours, and of what is drawn beside the first."""
+    out = [
+        Key("line", color, lettering.fit(curve.channel.name, SMALL, _LONGEST))
+        for curve, color in drawn
+    ]
+    for curve, _ in drawn[:1]:
+        if len(with_gaps_shown(curve, plot).gaps_ns):
+            out.insert(1, Key("gap", palette.gap, "no samples; dashed: the maximum in there"))
+        if (curve.high > curve.value).any():
+            out.insert(1, Key("area", palette.envelope, "between samples, by the high-water mark"))
     return out
 
 

@@ -115,7 +115,7 @@ def _lines(analysis: Analysis, rest: str) -> tuple[Line, ...]:
         lines.append(Line(rest, f"+{len(left_out):,} more", figures(left_out)))
     if lines and analysis.outside is not None:
         _, time, peak = figures([analysis.outside])
-        lines.append(Line(None, "(outside phases)", ("", time, peak), hottest == OUTSIDE))
+        lines.append(Line(None, "(outside)", ("", time, peak), hottest == OUTSIDE))
     return tuple(lines)
 
 

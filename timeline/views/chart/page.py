@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from matplotlib.figure import Figure
 
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, Curve
@@ -9,7 +11,7 @@ from timeline.units import format_duration
 from timeline.views.chart import curve, flags, keys, lanes, legend, lettering, notes
 from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
-from timeline.views.palette import Palette
+from timeline.views.palette import Palette, channel_color
 
 MOST_CHANNELS = 6
 """Channels drawn beside the first one: those with the highest peaks."""
@@ -22,27 +24,35 @@ _MOST_NOTES = 7
 def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figure:
     """The picture as a figure, ``width`` inches wide and as high as it needs to be."""
     room = width - 2 * _MARGIN
-    main, others = _channels(analysis)
-    drawn = [analysis.curves[each.channel.name] for each in (*main, *others)]
-    begin_ns, end_ns = _span(analysis, drawn)
+    channels = _channels(analysis)
+    main = channels[:1]
+    drawn = [
+        (
+            analysis.curves[each.channel.name],
+            channel_color(palette, analysis.channels.index(each), each.channel.name),
+        )
+        for each in channels
+    ]
+    begin_ns, end_ns = _span(analysis, [each for each, _ in drawn])
     height = min(max(0.3 * width, 1.9), 6.0)
-    highest = max((each.peak for each in (*main, *others)), default=0)
+    highest = max((each.peak for each in channels), default=0)
     top = max(highest, 1) * height / (height - curve.HEADROOM)
     labels = [lettering.width(label, SMALL) for _, label in byte_ticks(top, 20)]
     left = _MARGIN + max(0.4, *labels) + 0.1
     wide = width - _MARGIN - 0.1 - left
 
-    items = keys.of(palette, drawn, (end_ns - begin_ns) / (wide * dpi), bool(main))
-    key_rows = keys.rows(items, room)
+    # Where the plot begins depends on its keys, and these on which gaps are wide enough to see.
+    plot = Plot(Box(left, 0.0, wide, height), begin_ns, end_ns, top)
+    key_rows = keys.rows(keys.of(palette, drawn, plot), room)
     y = 0.66 + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
-    plot = Plot(Box(left, y, wide, height), begin_ns, end_ns, top)
+    plot = replace(plot, box=replace(plot.box, top=y))
     lane_count = min(analysis.instances.lanes, lanes.MOST_LANES)
     y = plot.box.bottom + (0.07 if lane_count else 0.0)
     lanes_box = Box(left, y, wide, lane_count * _LANE)
     table = legend.table(analysis, room, palette.rest)
     table_box = Box(_MARGIN, lanes_box.bottom + 0.3, room, table.height)
     flown = flags.place(plot, analysis.marks)
-    sentences = notes.sentences(analysis) + _left_out(analysis, len(others) + len(main), flown)
+    sentences = notes.sentences(analysis) + _left_out(analysis, len(channels), flown)
     written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
     notes_top = table_box.bottom + (0.12 if written and table.lines else 0.0)
     total = notes_top + len(written) * notes.ROW + 0.14
@@ -51,7 +61,7 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     _heading(sheet, analysis, main, room)
     for i, row in enumerate(key_rows):
         keys.draw(sheet, _MARGIN, 0.72 + i * keys.ROW, row)
-    curve.draw(sheet, plot, drawn, bool(main))
+    curve.draw(sheet, plot, drawn)
     flags.draw(sheet, plot, flown)
     for each in main:
         curve.mark_peak(sheet, plot, each, bool(analysis.phases))
@@ -67,16 +77,15 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     return sheet.figure
 
 
-def _channels(analysis: Analysis) -> tuple[list[ChannelSummary], list[ChannelSummary]]:
-    """The channel that the picture is about, if it was read, and those drawn beside it."""
+def _channels(analysis: Analysis) -> list[ChannelSummary]:
+    """The channel that the picture is about, if any was read, and those drawn beside it."""
     read = [
         each
         for each in analysis.channels
         if each.channel.unit == "byte" and len(analysis.curves[each.channel.name].t_ns)
     ]
-    main = read[:1]
     highest = sorted(read[1:], key=lambda each: -each.peak)[:MOST_CHANNELS]
-    return main, [each for each in read[1:] if each in highest]
+    return read[:1] + [each for each in read[1:] if each in highest]
 
 
 def _span(analysis: Analysis, drawn: list[Curve]) -> tuple[int, int]:

@@ -14,6 +14,9 @@ from timeline.views.palette import Palette
 TITLE, BODY, SMALL = 13.0, 9.0, 8.0
 """Sizes of text in points."""
 
+LEAST_GAP = 0.02
+"""Inches; narrower gaps are not drawn."""
+
 LINE = 0.185
 """From one line of text to the next, in inches."""
 
@@ -52,6 +55,11 @@ class Plot:
         return self.box.left + self.box.width * (t_ns - self.begin_ns) / (
             self.end_ns - self.begin_ns
         )
+
+    @property
+    def least_gap_ns(self) -> float:
+        """What lies closer together is one line: a gap in it would be under the line's width."""
+        return (self.end_ns - self.begin_ns) * LEAST_GAP / self.box.width
 
     def y(self, size: float) -> float:
         """Inches from the upper edge of the paper."""
