@@ -19,6 +19,7 @@ from timeline.analysis.types import (
     TextMark,
 )
 from timeline.recording.types import UNKNOWN, Ints, Kind, Marks, Recording, Run, Series
+from timeline.units import format_duration
 
 GAP_INTERVALS = 5
 """Two readings this many intervals apart have a gap between them."""
@@ -38,7 +39,7 @@ def analyze(recording: Recording) -> Analysis:
     peaks = phases.measure(spans, host)
     instances = _instances(marks, spans, begins, parent, peaks, start)
     channels = tuple(
-        _channel(recording.series[name], readings[name], instances, start) for name in names
+        _channel(recording.series[name], readings[name], instances, run) for name in names
     )
     summaries = phases.summarize(instances, spans, peaks, host, (start, end))
     outside = phases.outside(spans, (start, end), host)
@@ -106,10 +107,8 @@ def _detail(marks: Marks, begins: Ints) -> dict[int, str]:
     return {index[number]: text for number, text in marks.details.items() if number in index}
 
 
-def _channel(
-    series: Series, readings: Readings, instances: Instances, start: int
-) -> ChannelSummary:
-    channel = series.channel
+def _channel(series: Series, readings: Readings, instances: Instances, run: Run) -> ChannelSummary:
+    channel, start = series.channel, run.started_ns
     if not len(readings):
         return ChannelSummary(channel, len(series), 0, 0, None, False, "nothing was read", 0, 0)
     top = first_largest(readings.high, 0, len(readings))
@@ -120,6 +119,8 @@ def _channel(
     if exact and unknown:
         exact = False
         reason = f"{unknown} of {len(readings)} readings have no high-water mark to rely on"
+    if exact and (unseen := _unseen_end(run, int(readings.t_ns[-1]))):
+        exact, reason = False, unseen
     steps = np.diff(series.t_ns)
     return ChannelSummary(
         channel=channel,
@@ -132,6 +133,16 @@ def _channel(
         baseline=int(readings.value[0]),
         longest_gap_ns=int(steps.max()) if len(steps) else 0,
     )
+
+
+def _unseen_end(run: Run, last_ns: int) -> str:
+    """What a violent end hides: nothing reads the mark after the last reading. Empty where none."""
+    if run.end == "cut-off":
+        return "the recording was cut off: what came after its last reading is not known"
+    if run.end == "killed" and last_ns < run.ended_ns:
+        unseen = format_duration((run.ended_ns - last_ns) / 1e9)
+        return f"the last {unseen} before it was killed were not seen"
+    return ""
 
 
 def _innermost(instances: Instances, at: int) -> str | None:

@@ -374,3 +374,12 @@ def test_a_hundred_thousand_phases_come_out_as_they_were():
     assert it.instances.lanes == 1
     assert [each.count for each in it.phases] == [20_000] * 5
     assert it.channels[0].peak >= 400 * MiB
+
+
+def test_the_moments_before_a_kill_that_nobody_read_cost_the_run_its_exactness():
+    killed = analyze(recording(300, 3, end="killed")).channels[0]
+    assert not killed.exact
+    assert "before it was killed were not seen" in killed.reason
+    cut = analyze(recording(300, 3, end="cut-off")).channels[0]
+    assert (cut.exact, "cut off" in cut.reason) == (False, True)
+    assert analyze(recording(300, 3)).channels[0].exact

@@ -17,6 +17,7 @@ from timeline.errors import (
     UsageError,
 )
 from timeline.recorder import session as sessions
+from timeline.recorder.beside import NOT_RECORDED
 from timeline.recorder.session import phase
 from timeline.recording.types import Kind
 
@@ -92,7 +93,8 @@ def test_the_recording_can_be_read_while_it_runs_and_after():
     assert recording.run.pid == os.getpid()
     assert {m.name for m in recording.marks if m.kind is Kind.BEGIN} == {"a"}
     assert len(recording.series["host.rss"]) > 0
-    assert recording.missing == recording.damage == ()
+    assert recording.missing == NOT_RECORDED
+    assert recording.damage == ()
 
 
 def test_a_recorder_inside_another_is_a_phase_of_it():
