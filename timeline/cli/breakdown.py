@@ -15,7 +15,7 @@ import sys
 from timeline.cli.output import show
 from timeline.errors import UsageError
 from timeline.theory.breakdown import breakdown
-from timeline.theory.targets import inputs_for, resolve
+from timeline.theory.targets import resolve
 from timeline.views import breakdown_json, breakdown_text
 from timeline.views.terminal import look_of
 
@@ -25,12 +25,11 @@ def run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.layers < 0:
         raise UsageError(f"--layers {options.layers} cannot be: give 0 for all, or more")
-    target = resolve(options.target)
-    inputs = inputs_for(target, options.input)
+    target = resolve(options.target, options.input)
     told = breakdown(
         target.make,
         options.optimizer,
-        inputs,
+        target.inputs,
         batch=options.batch,
         dtype=options.dtype,
         precision=options.precision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory import optimizers
 from timeline.theory.inputs import fake_inputs, parse_dtype
-from timeline.theory.likeness import build, fake_mode, likeness
+from timeline.theory.likeness import build, fake_mode
 from timeline.theory.step import PRECISIONS, trace_step
 from timeline.theory.storages import Ledger
+from timeline.theory.subject import Part, open_subject
 from timeline.theory.tracing import LOSS, Called, Trace
 from timeline.theory.types import CATEGORIES, Breakdown, Layer, Peak
 
@@ -59,28 +60,20 @@ def assemble(
         model = build(model, mode)
     own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
     _belongs(own, model)
-    copy, copied = likeness(model, own, mode)
     notes = _Notes()
-    with mode:
-        if cast is not None:
-            copy.to(cast)
-        if not train:
-            copy.eval()
-        elif not copy.training:
-            copy.train()
+    with open_subject(model, own, mode, cast=cast, train=train) as subject, mode:
+        copied = subject.optimizer
         if train and optimizer is not None and own is None:
-            copied = optimizers.make(optimizer, list(copy.parameters()))
-        names = _names(copy)
-        rows = _standing(copy, names, notes)
+            copied = optimizers.make(optimizer, subject.parameters())
+        rows = _standing(subject.parts, notes)
         trace = None
         if inputs is not None:
-            args, kwargs = fake_inputs(inputs, batch, _floating(copy))
+            args, kwargs = fake_inputs(inputs, batch, subject.floating())
             followed = copied if copied is not None and not optimizers.has_rule(copied) else None
             trace = trace_step(
-                copy,
+                subject,
                 args,
                 kwargs,
-                names=names,
                 optimizer=followed if train else None,
                 loss=loss,
                 precision=precision,
@@ -90,8 +83,8 @@ def assemble(
         categories["parameter"] = sum(row.parameter for row in rows.values())
         categories["buffer"] = sum(row.buffer for row in rows.values())
         if train:
-            categories["gradient"] = _gradients(copy, names, rows, traced=trace is not None)
-            categories["optimizer_state"] = _state(copied, copy, notes)
+            categories["gradient"] = _gradients(subject.parts, rows, traced=trace is not None)
+            categories["optimizer_state"] = _state(copied, subject.parameters(), notes)
     peak = _traced(trace, rows, categories, notes, train, loss, precision)
     layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
     return Breakdown(
@@ -146,68 +139,50 @@ def _belongs(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module) ->
         raise UsageError("the optimizer has no parameter of this model: give one made for it")
 
 
-def _names(model: torch.nn.Module) -> dict[torch.nn.Module, str]:
-    return {module: name for name, module in model.named_modules()}
-
-
-def _floating(model: torch.nn.Module) -> torch.dtype:
-    """The dtype of an input that names none: that of the model's first floating parameter."""
-    for each in (*model.parameters(), *model.buffers()):
-        if each.dtype.is_floating_point:
-            return each.dtype
-    return torch.get_default_dtype()
-
-
-def _standing(
-    model: torch.nn.Module, names: Mapping[torch.nn.Module, str], notes: _Notes
-) -> dict[str, _Row]:
-    """A row for each module, with the parameters and buffers that are its own."""
+def _standing(parts: Sequence[Part], notes: _Notes) -> dict[str, _Row]:
+    """A row for each layer, with the parameters and buffers that are its own."""
     ledger = Ledger()
     first: dict[int, str] = {}
     rows: dict[str, _Row] = {}
     tied: list[str] = []
-    for module, name in names.items():
-        row = rows[name] = _Row(kind=type(module).__name__)
-        for short, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            full = f"{name}.{short}" if name else short
+    for part in parts:
+        row = rows[part.name] = _Row(kind=part.kind)
+        for short, parameter in part.parameters.items():
+            full = f"{part.name}.{short}" if part.name else short
             if id(parameter) in first:
                 tied.append(f"{full} is {first[id(parameter)]}")
                 continue
             first[id(parameter)] = full
             row.parameters += parameter.numel()
             row.parameter += ledger.add([parameter])
-        row.buffer += ledger.add(each for each in module._buffers.values() if each is not None)
+        row.buffer += ledger.add(part.buffers)
     if tied:
         more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
         notes.assumptions.append(f"tied weights count once: {', '.join(tied[:3])}{more}")
     return rows
 
 
-def _gradients(
-    model: torch.nn.Module,
-    names: Mapping[torch.nn.Module, str],
-    rows: Mapping[str, _Row],
-    *,
-    traced: bool,
-) -> int:
+def _gradients(parts: Sequence[Part], rows: Mapping[str, _Row], *, traced: bool) -> int:
     """The bytes of all gradients: as the traced step left them, else one as large as each."""
     ledger = Ledger()
     seen: set[int] = set()
-    for module, name in names.items():
-        for parameter in module._parameters.values():
-            if parameter is None or not parameter.requires_grad or id(parameter) in seen:
+    for part in parts:
+        for parameter in part.parameters.values():
+            if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             if not traced:
-                rows[name].gradient += parameter.numel() * parameter.element_size()
+                rows[part.name].gradient += parameter.numel() * parameter.element_size()
             elif parameter.grad is not None:
-                rows[name].gradient += ledger.add([parameter.grad])
+                rows[part.name].gradient += ledger.add([parameter.grad])
     return sum(row.gradient for row in rows.values())
 
 
-def _state(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, notes: _Notes) -> int:
+def _state(
+    optimizer: torch.optim.Optimizer | None,
+    parameters: Sequence[torch.nn.Parameter],
+    notes: _Notes,
+) -> int:
     if optimizer is None:
         return 0
     name = type(optimizer).__name__
@@ -217,7 +192,7 @@ def _state(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, note
     if optimizers.weigh_state(optimizer):
         return optimizers.weigh_state(optimizer)
     try:
-        return optimizers.state_after_a_step(optimizer, model.parameters())
+        return optimizers.state_after_a_step(optimizer, parameters)
     except BreakdownError as error:
         notes.not_counted.append(str(error))
         return 0

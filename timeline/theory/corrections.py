@@ -22,13 +22,14 @@ def corrected(func: Any, args: Any, kwargs: Any, out: Any) -> Any:
 
 
 def _batch_norm(args: Any, kwargs: Any, out: Any) -> Any:
-    # With an input of 16 bits and a weight of 32, as under autocast, mean and inverse deviation
-    # are of 32 bits (aten/src/ATen/native/Normalization.cpp); the rule says 16.
-    source, weight = args[0], args[1]
+    # With an input of 16 bits and weights or running statistics of 32, as under autocast, mean and
+    # inverse deviation are of 32 bits (aten/src/ATen/native/Normalization.cpp); the rule says 16.
+    source, weight, running = args[0], args[1], args[3]
+    other = weight if weight is not None else running
     result, mean, inverse = out
-    if weight is None or mean.numel() == 0 or source.dtype == weight.dtype:
+    if other is None or mean.numel() == 0 or source.dtype == other.dtype:
         return out
-    return result, mean.to(weight.dtype), inverse.to(weight.dtype)
+    return result, mean.to(other.dtype), inverse.to(other.dtype)
 
 
 def _clone(args: Any, kwargs: Any, out: Any) -> Any:
@@ -61,8 +62,54 @@ def _embedding_bag_backward(args: Any, kwargs: Any, out: Any) -> Any:
     return _sparse(out, indices.new_empty((1, rows)), grad.new_empty((rows, *out.shape[1:])))
 
 
+def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
+    # The kernel keeps its gates and states for backward; the rule gives an empty tensor.
+    source, hidden, train = args[0], args[10], args[15]
+    if not train:
+        return out
+    steps, batch, width = source.shape
+    size = lstm_workspace(steps, batch, width, hidden, source.element_size())
+    return *out[:3], torch.empty(size, dtype=torch.uint8)
+
+
+def lstm_workspace(steps: int, batch: int, width: int, hidden: int, element: int) -> int:
+    """Bytes of what oneDNN keeps of one layer and direction of an LSTM in training.
+
+    Its parts begin at pages, and its rows at cache lines (oneDNN, src/cpu/rnn/rnn_utils.cpp). Found
+    and tested on x86 with AVX-512, for elements of 4 and 2 bytes; other CPUs may choose otherwise.
+
+    Args:
+        steps, batch, width: the shape of the layer's input.
+        hidden: the size of its state.
+        element: bytes of one number.
+    """
+    pages = 4096
+
+    def part(rows: int, columns: int, size: int) -> int:
+        return -(-rows * columns * size // pages) * pages
+
+    states = 2 * (steps + 1) * batch
+    widest = max(width, hidden)
+    return (
+        part(steps * batch, _row(4 * hidden, element), element)  # gates
+        + part(steps * batch, _row(hidden, element), element)
+        + part(states, _row(widest, element), element)
+        + 2 * part(states, _row(widest, 4), 4)
+        + part(states, hidden, element)
+        + part(states, hidden, 4)
+    )
+
+
+def _row(columns: int, size: int) -> int:
+    """Numbers in a row: whole cache lines, one more where the rows would share their sets."""
+    line = 64 // size
+    row = -(-columns // line) * line
+    return row + line if row % 256 == 0 else row
+
+
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
     aten.clone.default: _clone,
     aten._embedding_bag_backward.default: _embedding_bag_backward,
+    aten.mkldnn_rnn_layer.default: _lstm_layer,
 }

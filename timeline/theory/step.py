@@ -11,6 +11,7 @@ import torch
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.optimizers import any_value
 from timeline.theory.storages import tensors_in
+from timeline.theory.subject import Subject
 from timeline.theory.tracing import Trace, Watch
 
 Loss = Callable[[Any], torch.Tensor]
@@ -24,21 +25,19 @@ PRECISIONS = {
 
 
 def trace_step(
-    model: torch.nn.Module,
+    subject: Subject,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     *,
-    names: Mapping[torch.nn.Module, str],
     optimizer: torch.optim.Optimizer | None = None,
     loss: str | Loss = "sum",
     precision: str = "fp32",
     train: bool = True,
 ) -> Trace:
-    """Follow one step of a model whose tensors are fake, in their mode.
+    """Follow one step of a model, in the mode of its fake tensors.
 
     Args:
         args, kwargs: what the model is called with.
-        names: of its modules.
         optimizer: of its parameters; None ends the step after backward.
         loss: ``sum`` of the outputs, ``cross_entropy``, or a function of what the model returns.
         precision: ``bf16`` and ``fp16`` run forward and loss under autocast.
@@ -47,10 +46,11 @@ def trace_step(
     Raises:
         BreakdownError: the model does not run on these inputs, or not without values.
     """
-    watch = Watch(names)
+    watch = Watch()
     # Outside of the mode: these are there before the step begins.
-    watch.is_("parameter", model.parameters())
-    watch.is_("buffer", model.buffers())
+    parameters = subject.parameters()
+    watch.is_("parameter", parameters)
+    watch.is_("buffer", (each for part in subject.parts for each in part.buffers))
     watch.is_("optimizer_state", tensors_in(list(optimizer.state.values()) if optimizer else ()))
     watch.is_("input", tensors_in((args, kwargs)))
     cast = PRECISIONS[precision]
@@ -60,14 +60,14 @@ def trace_step(
     try:
         with watch, grad:
             watch.begin(phase)
-            with watch.layers(), autocast:
-                outputs = model(*args, **kwargs)
+            with watch.saving(), subject.watched(watch), autocast:
+                outputs = subject.call(*args, **kwargs)
                 total = loss_of(outputs, loss, watch) if train else None
             if total is not None:
                 phase = "backward"
                 watch.begin(phase)
                 total.backward()
-                watch.is_("gradient", (p.grad for p in model.parameters() if p.grad is not None))
+                watch.is_("gradient", (p.grad for p in parameters if p.grad is not None))
                 if optimizer is not None:
                     phase = "optimizer"
                     watch.begin(phase)
@@ -79,7 +79,7 @@ def trace_step(
         raise
     except Exception as error:
         raise BreakdownError(
-            f"{phase} of {type(model).__name__} cannot be followed without running it: "
+            f"{phase} of {subject.title} cannot be followed without running it: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
 

@@ -6,40 +6,40 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.breakdown import needs_torch
+
+if TYPE_CHECKING:
+    from timeline.theory.inputs import Shape
 
 FORMS = "torchvision:NAME, transformers:NAME-OR-CONFIG.json, keras:NAME or module:factory"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model that can be made.
+    """A model that can be made, and what it is called with.
 
     Attributes:
-        title: what it was called by.
+        title: what it was named by.
         make: makes it, with random weights and no download; may be a module already.
-        main: the name of the argument that a single input without a name is for; None passes it
-            by position.
-        dtype: of an input that names none; None is that of the model's parameters.
+        inputs: as `breakdown` takes them; None where none were given.
     """
 
     title: str
     make: Callable[[], Any]
-    main: str | None = None
-    dtype: str | None = None
+    inputs: Any
 
 
-def resolve(text: str) -> Target:
-    """The model that a text names.
+def resolve(text: str, inputs: Sequence[str] = ()) -> Target:
+    """The model that a text names, with the inputs that texts such as ``3x224x224`` name.
 
     Raises:
-        UsageError: it has no such form, or there is no such model.
+        UsageError: a text has no such form, or there is no such model.
         TimelineError: the library that it names is not installed.
         BreakdownError: the user's module fails when it is imported.
     """
@@ -47,8 +47,11 @@ def resolve(text: str) -> Target:
     if not colon or not family or not name:
         raise UsageError(f"{text!r} names no model: write {FORMS}")
     needs_torch()
+    from timeline.theory.inputs import parse_shape
+
+    shapes = [parse_shape(each) for each in inputs]
     known = _FAMILIES.get(family)
-    return known(text, name) if known else _of_module(text, family, name)
+    return known(text, name, shapes) if known else _of_module(text, family, name, shapes)
 
 
 def _library(name: str) -> Any:
@@ -66,7 +69,7 @@ def _none_of(kind: str, name: str, names: Iterable[str]) -> UsageError:
     return UsageError(f"{kind} has no model {name!r}{hint}")
 
 
-def _torchvision(text: str, name: str) -> Target:
+def _torchvision(text: str, name: str, shapes: list[Shape]) -> Target:
     models = _library("torchvision").models
     names = models.list_models()
     if name not in names:
@@ -76,10 +79,10 @@ def _torchvision(text: str, name: str) -> Target:
     # Without weights nothing is downloaded; init_weights is slow, and there is nothing to set.
     options = {"weights": None, "weights_backbone": None, "init_weights": False}
     chosen = {key: value for key, value in options.items() if key in taken}
-    return Target(text, lambda: build(**chosen))
+    return Target(text, lambda: build(**chosen), shapes or None)
 
 
-def _transformers(text: str, name: str) -> Target:
+def _transformers(text: str, name: str, shapes: list[Shape]) -> Target:
     transformers = _library("transformers")
     path = Path(name)
     if path.suffix == ".json" or path.exists():
@@ -96,7 +99,17 @@ def _transformers(text: str, name: str) -> Target:
     if hasattr(config, "use_cache"):
         config.use_cache = False  # in training the keys and values are not kept
     make = kind._from_config if hasattr(kind, "_from_config") else kind
-    return Target(text, lambda: make(config), main, "int64" if main.endswith("_ids") else None)
+    if len(shapes) == 1 and not shapes[0].name:
+        dtype = shapes[0].dtype or ("int64" if main.endswith("_ids") else None)
+        shapes = [replace(shapes[0], name=main, dtype=dtype)]
+    return Target(text, lambda: make(config), shapes or None)
+
+
+def _keras(text: str, name: str, shapes: list[Shape]) -> Target:
+    from timeline.theory.keras_models import application
+
+    make = application(name, shapes[0].sizes if shapes else None)
+    return Target(text, make, shapes or [make().input_shape[1:]])
 
 
 def _architecture(transformers: Any, config: Any) -> Any:
@@ -111,7 +124,7 @@ def _architecture(transformers: Any, config: Any) -> Any:
     raise UsageError(f"transformers has no model for {type(config).__name__}")
 
 
-def _of_module(text: str, home: str, name: str) -> Target:
+def _of_module(text: str, home: str, name: str, shapes: list[Shape]) -> Target:
     if "" not in sys.path:
         sys.path.insert(0, "")  # as python -m has it: the directory that the command is given in
     try:
@@ -135,26 +148,11 @@ def _of_module(text: str, home: str, name: str) -> Target:
         raise UsageError(
             f"{text} is a {type(found).__name__}: name a function that makes a model, or a model"
         )
-    return Target(text, found)
+    return Target(text, found, shapes or None)
 
 
-_FAMILIES: dict[str, Callable[[str, str], Target]] = {
+_FAMILIES: dict[str, Callable[[str, str, list[Shape]], Target]] = {
     "torchvision": _torchvision,
     "transformers": _transformers,
+    "keras": _keras,
 }
-
-
-def inputs_for(target: Target, texts: Sequence[str]) -> Any:
-    """What `breakdown` takes as inputs, of the command line's ``--input``.
-
-    Raises:
-        UsageError: one of them is no input.
-    """
-    from dataclasses import replace
-
-    from timeline.theory.inputs import parse_shape
-
-    shapes = [parse_shape(text) for text in texts]
-    if len(shapes) == 1 and not shapes[0].name:
-        shapes[0] = replace(shapes[0], name=target.main, dtype=shapes[0].dtype or target.dtype)
-    return shapes or None

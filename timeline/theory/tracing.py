@@ -7,8 +7,7 @@ backward.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,10 +101,9 @@ class Trace:
 class Watch(TorchDispatchMode):  # type: ignore[misc]
     """Sees every storage that an operator makes, and when it goes."""
 
-    def __init__(self, names: Mapping[torch.nn.Module, str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
-        self._names = names
         self._numbers: dict[int, int] = {}
         self._alive: dict[int, Any] = {}
         self._stack: list[str] = []
@@ -166,25 +164,9 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         self._alive.clear()  # a weak reference that is gone itself calls nobody
         return self.trace
 
-    @contextmanager
-    def layers(self) -> Iterator[None]:
-        """While open, modules that are called are known, and what they save is theirs."""
-        modules = torch.nn.modules.module
-        handles = (
-            modules.register_module_forward_pre_hook(self._enter),
-            modules.register_module_forward_hook(self._leave),
-        )
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(self._pack, _as_it_is):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, module: torch.nn.Module, args: object) -> None:
-        name = self._names.get(module)
-        if name is not None:
-            self.enter(name)
+    def saving(self) -> Any:
+        """A context in which what is saved for backward is seen."""
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, _as_it_is)
 
     def enter(self, name: str) -> None:
         """A module is called."""
@@ -192,15 +174,14 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
             self._busy.add(self._stack[-1])
         self._stack.append(name)
 
-    def _leave(self, module: torch.nn.Module, args: object, output: object) -> None:
-        name = self._names.get(module)
-        if name is not None:
-            self.leave(name, output)
-
     def leave(self, name: str, output: object) -> None:
         """A module returned; the innermost of those called made the output."""
         while self._stack and self._stack.pop() != name:
             pass
+        self.returned(name, output)
+
+    def returned(self, name: str, output: object) -> None:
+        """What a module gave."""
         called = self.trace.called.setdefault(name, Called())
         called.calls += 1
         if name in self._busy:

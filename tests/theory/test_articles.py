@@ -1,0 +1,159 @@
+"""The results of the articles that this project starts from, to the last digit."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+os.environ.setdefault("KERAS_BACKEND", "torch")  # has to stand before keras is first imported
+
+from torch import nn  # noqa: E402
+
+import timeline  # noqa: E402
+from timeline.theory.keras_models import application  # noqa: E402
+from timeline.units import MB, MiB, format_bytes  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+FULL_HD = (1024, 1024, 3)
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    pytest.importorskip("keras")
+    return timeline.breakdown(application("VGG16", FULL_HD), inputs=FULL_HD, train=False)
+
+
+# Layer, parameters, output without the batch, MiB of the output.
+VGG16 = [
+    ("input_layer", 0, (1024, 1024, 3), 12.0),
+    ("block1_conv1", 1_792, (1024, 1024, 64), 256.0),
+    ("block1_conv2", 36_928, (1024, 1024, 64), 256.0),
+    ("block1_pool", 0, (512, 512, 64), 64.0),
+    ("block2_conv1", 73_856, (512, 512, 128), 128.0),
+    ("block2_conv2", 147_584, (512, 512, 128), 128.0),
+    ("block2_pool", 0, (256, 256, 128), 32.0),
+    ("block3_conv1", 295_168, (256, 256, 256), 64.0),
+    ("block3_conv2", 590_080, (256, 256, 256), 64.0),
+    ("block3_conv3", 590_080, (256, 256, 256), 64.0),
+    ("block3_pool", 0, (128, 128, 256), 16.0),
+    ("block4_conv1", 1_180_160, (128, 128, 512), 32.0),
+    ("block4_conv2", 2_359_808, (128, 128, 512), 32.0),
+    ("block4_conv3", 2_359_808, (128, 128, 512), 32.0),
+    ("block4_pool", 0, (64, 64, 512), 8.0),
+    ("block5_conv1", 2_359_808, (64, 64, 512), 8.0),
+    ("block5_conv2", 2_359_808, (64, 64, 512), 8.0),
+    ("block5_conv3", 2_359_808, (64, 64, 512), 8.0),
+    ("block5_pool", 0, (32, 32, 512), 2.0),
+    ("flatten", 0, (524_288,), 2.0),
+    ("fc1", 2_147_487_744, (4096,), 0.015625),
+    ("fc2", 16_781_312, (4096,), 0.015625),
+    ("predictions", 4_097_000, (1000,), 0.003814697265625),
+]
+
+
+def test_vgg16_of_keras_layer_by_layer(vgg16):
+    told = [
+        (each.name, each.parameters, each.output_shape[1:], each.output_bytes / MiB)
+        for each in vgg16.layers
+    ]
+    assert [(*row[:3], row[3]) for row in told] == VGG16
+    fc1 = next(each for each in vgg16.layers if each.name == "fc1")
+    assert fc1.parameter / MiB == 8192.015625
+
+
+def test_vgg16_of_keras_in_all(vgg16):
+    assert vgg16.parameters == 2_183_080_744
+    assert vgg16.categories["parameter"] / MiB == 8327.79214477539
+    assert round(vgg16.outputs_bytes / MiB, 7) == 1216.0350647
+    together = vgg16.categories["parameter"] + vgg16.outputs_bytes
+    assert round(together / MiB, 8) == 9543.82720947
+    without_top = sum(each.parameters for each in vgg16.layers if each.name.startswith("block"))
+    assert without_top == 14_714_688
+
+
+def test_densenet201_of_keras_2018_and_of_today():
+    pytest.importorskip("keras")
+    told = timeline.breakdown(application("DenseNet201", FULL_HD), inputs=FULL_HD, train=False)
+    assert told.parameters == 20_242_984
+    assert told.categories["parameter"] / MiB == 77.22085571289062
+    assert told.outputs_bytes / MiB == 6159.15315246582
+    # Keras 3 has one more activation after the last normalisation than Keras had in 2018.
+    final = next(each for each in told.layers if each.name == "relu")
+    assert (final.output_shape, final.output_bytes / MiB) == ((1, 32, 32, 1920), 7.5)
+    assert (told.outputs_bytes - final.output_bytes) / MiB == 6151.65315246582
+
+
+@pytest.mark.parametrize(("bias", "parameters"), [(True, 5_050), (False, 5_000)])
+def test_a_fully_connected_layer_of_100_to_50(bias, parameters):
+    model = nn.Sequential(nn.Linear(100, 50, bias=bias), nn.ReLU())
+    told = timeline.breakdown(model, inputs=(100,))
+    assert told.parameters == parameters
+    assert told.categories["parameter"] == parameters * 4
+    assert [each.output_bytes for each in told.layers] == [200, 200]
+
+
+def test_an_image_and_a_tensor_in_both_kinds_of_units():
+    image = timeline.breakdown(nn.Identity(), inputs=(3, 500, 500), train=False)
+    assert image.categories["input"] == 3_000_000 == 3 * MB
+    assert format_bytes(image.categories["input"]) == "2.86 MiB"
+    batch = timeline.breakdown(nn.Identity(), inputs=(3, 100, 100), batch=256, train=False)
+    assert batch.categories["input"] == 30_720_000  # 30.72 MB: rounded, the article's 31
+    assert round(batch.categories["input"] / MB) == 31
+    assert format_bytes(batch.categories["input"]) == "29.3 MiB"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("float64", 8), ("float32", 4), ("bfloat16", 2), ("float16", 2), ("int64", 8), ("int32", 4),
+     ("int16", 2), ("int8", 1), ("uint8", 1), ("bool", 1), ("complex64", 8)],
+)  # fmt: skip
+def test_the_table_of_dtypes(dtype, size):
+    told = timeline.breakdown(nn.Identity(), inputs=f"10x10:{dtype}", train=False)
+    assert told.categories["input"] == 100 * size
+
+
+def test_vgg16_at_224_as_in_cs231n():
+    models = pytest.importorskip("torchvision").models
+    told = timeline.breakdown(models.vgg16, "adam", (3, 224, 224), loss="cross_entropy")
+    convolutions = [each for each in told.layers if each.kind == "Conv2d"]
+    memory = [each.output_bytes // 4 for each in convolutions]
+    assert memory == [
+        *[224 * 224 * 64] * 2, *[112 * 112 * 128] * 2, *[56 * 56 * 256] * 3, *[28 * 28 * 512] * 3,
+        *[14 * 14 * 512] * 3,
+    ]  # fmt: skip
+    # The table counts no biases.
+    weights = [each.parameters - each.output_shape[1] for each in convolutions]
+    assert weights[:3] == [1_728, 36_864, 73_728]
+    linear = [each for each in told.layers if each.kind == "Linear"]
+    assert [each.parameters - each.output_shape[1] for each in linear] == [
+        102_760_448, 16_777_216, 4_096_000,
+    ]  # fmt: skip
+    assert told.parameters == 138_357_544
+
+
+def test_rules_of_thumb_and_by_how_much_they_are_wrong():
+    models = pytest.importorskip("torchvision").models
+    told = {
+        name: timeline.breakdown(models.vgg16, name, (3, 224, 224), batch=8)
+        for name in ("sgd", "sgd,momentum=0.9", "adam")
+    }
+    parameter = told["sgd"].categories["parameter"]
+    state = {name: each.categories["optimizer_state"] for name, each in told.items()}
+    # "SGD with momentum keeps one copy of the parameters, Adam two": Adam a count a tensor more.
+    assert state == {"sgd": 0, "sgd,momentum=0.9": parameter, "adam": 2 * parameter + 32 * 4}
+    # "Backward doubles what forward keeps": what is saved dies as fast as gradients come.
+    peak = told["sgd"].peak
+    kept = told["sgd"].categories["activation"]
+    beyond = peak.bytes - parameter
+    assert peak.phase == "backward"
+    assert 1.0 < beyond / kept < 2.0
+
+
+def test_keras_is_set_to_torch_in_this_process_alone():
+    keras = pytest.importorskip("keras")
+    assert keras.backend.backend() == "torch"
+    assert "tensorflow" not in sys.modules

@@ -1,0 +1,70 @@
+"""Where torch's rules for tensors without memory are put right: again held against the kernels."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+import timeline  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def saved_bytes(model, inputs):
+    """The oracle: what a real forward pass saves, less parameters and inputs."""
+    known = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers(), inputs)}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = model(inputs)
+        out = out if isinstance(out, torch.Tensor) else out[0]
+        out.sum()
+    return sum(s.nbytes() for key, s in saved.items() if key not in known)
+
+
+@pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="oneDNN's layout with AVX-512"
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 16, 16), (50, 16, 10, 20), (5, 2, 16, 256), (7, 3, 513, 64), (9, 4, 64, 300)]
+)
+def test_what_an_lstm_keeps_is_exact(sizes, dtype):
+    steps, batch, width, hidden = sizes
+    model = nn.LSTM(width, hidden, 2, bidirectional=True, dtype=dtype)
+    inputs = torch.randn(steps, batch, width, dtype=dtype)
+    told = timeline.breakdown(model, None, inputs)
+    assert told.categories["activation"] == saved_bytes(model, inputs)
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
+def test_other_recurrent_layers_need_no_correction(kind):
+    model, inputs = kind(8, 12, 2), torch.randn(5, 3, 8)
+    told = timeline.breakdown(model, None, inputs)
+    assert told.categories["activation"] == saved_bytes(model, inputs)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, lambda n: nn.BatchNorm2d(n, affine=False)])
+def test_batch_norm_of_16_bits_is_exact(kind):
+    model, inputs = kind(8), torch.randn(4, 8, 5, 5, dtype=torch.bfloat16)
+    told = timeline.breakdown(model, None, inputs.requires_grad_())
+    assert told.categories["activation"] == saved_bytes(model, inputs)
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_a_sparse_gradient_has_a_row_for_each_index(kind):
+    options = {"mode": "sum"} if kind is nn.EmbeddingBag else {}
+    model, tokens = kind(100, 6, sparse=True, **options), torch.arange(12).view(3, 4)
+    told = timeline.breakdown(model, None, tokens)
+    assert told.categories["gradient"] == 12 * 8 + 12 * 6 * 4
+    model(tokens).sum().backward()
+    grad = model.weight.grad
+    assert told.categories["gradient"] == grad._indices().nbytes + grad._values().nbytes
