@@ -19,6 +19,10 @@ CAUGHT = 0.95
 """A spike is caught if the recorder tells of this share of its height over what was before."""
 
 
+class Failed(Exception):
+    """A workload or a recorder failed; the text says which and what it printed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of one workload under one recorder, in numbers that are worth keeping.
@@ -64,7 +68,7 @@ def measure(workload: str, arguments: list[str], runner: Runner) -> Run:
     """Run the workload once.
 
     Raises:
-        SystemExit: it failed, with what it printed.
+        Failed: it did not end well.
     """
     out = Path(tempfile.mkdtemp(prefix="timeline-bench-"))
     try:
@@ -82,7 +86,7 @@ def measure(workload: str, arguments: list[str], runner: Runner) -> Run:
             timeout=600,
         )
         if ended.returncode or not (out / "witness.json").exists():
-            raise SystemExit(f"{runner.name} on {workload} failed:\n{ended.stdout}")
+            raise Failed(f"{runner.name} on {workload} failed:\n{ended.stdout}")
         witness = json.loads((out / "witness.json").read_text())
         seen = read(witness) if read else None
         return judge(workload, runner, witness, seen)

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from measure import Failed
+
 HERE = Path(__file__).resolve().parent
 HEAVY = ("torch", "numpy", "matplotlib", "bokeh", "pandas", "psutil", "memory_profiler")
 
@@ -88,7 +90,7 @@ def output(command: list[str]) -> str:
         text=True,
     )
     if ended.returncode:
-        raise SystemExit(f"{' '.join(command[:2])} failed:\n{ended.stdout}{ended.stderr}")
+        raise Failed(f"{' '.join(command[:2])} failed:\n{ended.stdout}{ended.stderr}")
     return ended.stdout
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from measure import Run
@@ -118,108 +119,147 @@ def _added_warm(rounds: list[list[Run]], name: str) -> str:
     return _added([run for runs in rounds for run in runs], name, "warm")
 
 
-def _judged(runs: list[Run], name: str) -> Run | None:
-    return next((run for run in runs if run.runner == name and name != BARE), None)
+def _judged(runs: list[Run], name: str) -> list[Run]:
+    return [] if name == BARE else _of(runs, name)
 
 
 def _caught(runs: list[Run], name: str) -> str:
-    run = _judged(runs, name)
-    return f"{run.caught} of {run.spikes}" if run else "–"
+    judged = _judged(runs, name)
+    if not judged:
+        return "–"
+    return f"{sum(run.caught for run in judged)} of {sum(run.spikes for run in judged)}"
 
 
 def _worst(runs: list[Run], name: str) -> str:
-    run = _judged(runs, name)
-    return f"{max(run.errors, key=abs) / MiB:+.1f} MiB" if run and run.errors else "–"
+    errors = [error for run in _judged(runs, name) for error in run.errors]
+    return f"{max(errors, key=abs) / MiB:+.1f} MiB" if errors else "–"
 
 
 def _growth(runs: list[Run], name: str) -> str:
-    run = _judged(runs, name)
-    return f"{max(run.seen_share, 0):.0%}" if run else "–"
+    shares = [run.seen_share for run in _judged(runs, name)]
+    return f"{max(statistics.median(shares), 0):.0%}" if shares else "–"
 
 
 def _gap(runs: list[Run], name: str) -> str:
-    run = _judged(runs, name)
-    return f"{run.longest_gap_ns / 1e6:.0f} ms" if run else "–"
+    gaps = [run.longest_gap_ns / 1e6 for run in _judged(runs, name)]
+    return _spread(gaps, "{:.0f} ms") if gaps else "–"
 
 
 def _bytes(runs: list[Run], name: str) -> str:
-    run = _judged(runs, name)
-    return f"{run.bytes_a_sample:.0f}" if run else "–"
+    sizes = [run.bytes_a_sample for run in _judged(runs, name)]
+    return f"{statistics.median(sizes):.0f}" if sizes else "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure: what, how much, in what, and how much it may be (None: nothing was asked)."""
+
+    what: str
+    value: float
+    unit: str
+    goal: float | None
+    digits: int = 2
+
+    def row(self) -> list[str]:
+        """As a line of the table."""
+        unit = f" {self.unit}" if self.unit else ""
+        measured = f"{self.value:.{self.digits}f}{unit}"
+        if self.goal is None:
+            return [self.what, "–", measured, ""]
+        reached = "yes" if self.value <= self.goal else "**no**"
+        return [self.what, f"{self.goal:g}{unit}", measured, reached]
 
 
 def figures(results: dict[str, Any]) -> str:
     """A row for each figure that timeline has to reach: what was asked, what was measured."""
     rows = [
-        (what, f"{goal:g} {unit}".strip(), f"{value:.{digits}f} {unit}".strip(), value <= goal)
-        for what, value, goal, unit, digits in _measured(results)
+        *_of_slowdown(results),
+        *_of_spikes(results),
+        *_of_gil(results.get("gil", [])),
+        *_of_micro(results.get("micro")),
+        *_of_large(results.get("large")),
     ]
-    if not rows:
-        return ""
-    body = [[*row[:3], "yes" if row[3] else "**no**"] for row in rows]
-    return _table(["figure", "at most", "measured", "reached"], body)
+    head = ["figure", "at most", "measured", "reached"]
+    return _table(head, [figure.row() for figure in rows]) if rows else ""
 
 
-def _measured(results: dict[str, Any]) -> Iterable[tuple[str, float, float, str, int]]:
+def _of_slowdown(results: dict[str, Any]) -> Iterable[Figure]:
     for part, text, goal in (
         ("training", "training, slowdown", 1.01),
         ("dispatch", "0.3 ms steps, slowdown", 1.15),
     ):
-        for name in _ours(results, part):
-            yield (
-                f"{text}, {name}",
-                statistics.median(ratios(results[part], name)),
-                goal,
-                "",
-                3,
-            )
-    for part, text in (("spikes", "of the run"), ("phases", "of each phase")):
-        for run in results.get(part, []):
-            if run.runner.startswith("timeline"):
-                errors = run.phase_errors if part == "phases" else run.errors
-                missed = run.spikes - (run.caught if part == "spikes" else len(errors))
-                worst = max(map(abs, errors), default=0) / MiB
-                yield f"spikes missed {text}, {run.runner}", missed, 0, "", 0
-                yield f"peak error {text}, {run.runner}", worst, 1, "MiB", 2
-    for run in results.get("gil", []):
-        if run.runner.startswith("timeline"):
-            interval_ns = int(run.runner.split()[1]) * 1e6
-            gap = run.longest_gap_ns / interval_ns
-            yield f"longest gap under the GIL, {run.runner}", gap, 5, "intervals", 1
-            added = added_mib(results["gil"], run.runner, "start")
-            if added is not None:
-                yield f"RSS added to the target, {run.runner}", added, 3, "MiB", 2
-    yield from _of_micro(results.get("micro"))
-    yield from _of_large(results.get("large"))
+        rounds = results.get(part, [])
+        for name in _ours([run for runs in rounds for run in runs]):
+            wall = statistics.median(ratios(rounds, name))
+            cpu = statistics.median(ratios(rounds, name, "cpu_ns"))
+            yield Figure(f"{text}, {name}", wall, "", goal, 3)
+            yield Figure(f"{text}, {name}, in CPU time of the process", cpu, "", None, 3)
 
 
-def _ours(results: dict[str, Any], part: str) -> list[str]:
-    runs = [run for runs in results.get(part, []) for run in runs]
+def _of_spikes(results: dict[str, Any]) -> Iterable[Figure]:
+    for part, text in (("spikes", "the run"), ("phases", "each phase")):
+        runs = results.get(part, [])
+        for name in _ours(runs):
+            spikes = sum(run.spikes for run in _of(runs, name))
+            if part == "spikes":
+                seen = sum(run.caught for run in _of(runs, name))
+                errors = [error for run in _of(runs, name) for error in run.errors]
+            else:
+                errors = [error for run in _of(runs, name) for error in run.phase_errors]
+                seen = len(errors)
+            worst = max(map(abs, errors), default=0) / MiB
+            yield Figure(f"spikes missed, {text}, {name}", spikes - seen, "", 0, 0)
+            yield Figure(f"peak error, {text}, {name}", worst, "MiB", 1)
+
+
+def _of_gil(runs: list[Run]) -> Iterable[Figure]:
+    for name in _ours(runs):
+        interval_ns = int(name.split()[1]) * 1e6
+        gaps = [run.longest_gap_ns / interval_ns for run in _of(runs, name)]
+        text = f"longest gap under the GIL, {name}"
+        yield Figure(text, statistics.median(gaps), "intervals", 5, 1)
+        added = added_mib(runs, name, "start")
+        if added is not None:
+            yield Figure(f"RSS added to the target, {name}", added, "MiB", 3)
+
+
+def _ours(runs: Iterable[Run]) -> list[str]:
     return list(dict.fromkeys(r.runner for r in runs if r.runner.startswith("timeline")))
 
 
-def _of_micro(micro: dict[str, Any] | None) -> Iterable[tuple[str, float, float, str, int]]:
+def _of_micro(micro: dict[str, Any] | None) -> Iterable[Figure]:
     if not micro:
         return
-    yield "import timeline", micro["import"]["ms"], 15, "ms", 1
-    yield "import timeline, RSS", micro["import"]["mib"], 1.5, "MiB", 2
-    yield "heavy modules that it imports", len(micro["import"]["heavy"]), 0, "", 0
-    yield "phase() with nothing recording", micro["idle_ns"]["median"] / 1000, 0.5, "µs", 3
-    yield "a mark with its exact reading", micro["mark_us"]["exact"], 12, "µs", 1
+    for key, text in (
+        ("import", "`import timeline`"),
+        ("import all", "`from timeline import record, phase, mark, Recorder`"),
+    ):
+        yield Figure(text, micro[key]["ms"], "ms", 15, 1)
+        yield Figure(f"{text}, RSS", micro[key]["mib"], "MiB", 1.5)
+        yield Figure(f"{text}, heavy modules", len(micro[key]["heavy"]), "", 0, 0)
+    yield Figure("`phase()` with nothing recording", micro["idle_ns"]["median"] / 1000, "µs", 0.5)
+    yield Figure("a mark with its exact reading", micro["mark_us"]["exact"], "µs", 12, 1)
+    yield Figure("a mark where marks are dense", micro["mark_us"]["alone"], "µs", None, 1)
+    added = micro["modules"]["added"]
+    text = "each of the two marks of a module's call"
+    yield Figure(f"{text}, with its exact reading", added["sparse_us"] / 2, "µs", 12, 1)
+    yield Figure(f"{text}, where marks are dense", added["dense_us"] / 2, "µs", None, 1)
+    yield Figure("added to a call inside a module's call", added["inner_us"], "µs", None)
 
 
-def _of_large(large: dict[str, Any] | None) -> Iterable[tuple[str, float, float, str, int]]:
+def _of_large(large: dict[str, Any] | None) -> Iterable[Figure]:
     if not large:
         return
     size = "1,000,000 samples, 3,000 phases: "
-    yield size + "load and analyse", large["load"] + large["analyze"], 1, "s", 2
-    yield size + "PNG", large["png"], 3, "s", 2
-    yield size + "HTML", large["html"], 5, "s", 2
-    yield size + "HTML", large["html_bytes"] / 1e6, 14, "MB", 2
+    yield Figure(size + "load and analyse", large["load"] + large["analyze"], "s", 1)
+    yield Figure(size + "PNG", large["png"], "s", 3)
+    yield Figure(size + "HTML", large["html"], "s", 5)
+    yield Figure(size + "HTML", large["html_bytes"] / 1e6, "MB", 14)
     page = large.get("page")
     if page:
-        yield size + "page ready", page["ready_s"], 3, "s", 2
-        yield size + "worst frame of a wheel zoom", page["worst_frame_ms"], 150, "ms", 0
-        yield size + "page's maximum off by", abs(page["maximum_off"]), 0, "B", 0
+        yield Figure(size + "page ready", page["ready_s"], "s", 3)
+        yield Figure(size + "worst frame of a wheel zoom", page["worst_frame_ms"], "ms", 150, 0)
+        yield Figure(size + "page's maximum off by", page["maximum_off"], "B", 0, 0)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
