@@ -132,13 +132,23 @@ def psrecord(interval_s: float) -> Runner:
 
         def read(witness: dict[str, Any]) -> Seen:
             rows = np.loadtxt(path, ndmin=2)
-            # It notes no wall clock, only the time since it started the command.
-            t_ns = witness["spawned_ns"] + np.rint(rows[:, 0] * 1e9).astype(np.int64)
+            # It notes no wall clock, only the time since just before it made this file.
+            t_ns = np.rint(rows[:, 0] * 1e9).astype(np.int64) + _born_ns(path)
+            t_ns = align(witness, t_ns)
             return Seen(t_ns, _bytes_of_mib(rows[:, 2]), t_ns, path.stat().st_size)
 
         return [*tool, "--log", str(path), line], read
 
     return Runner(f"psrecord {interval_s * 1000:.0f} ms", round(interval_s * 1e9), start)
+
+
+def _born_ns(path: Path) -> int:
+    import subprocess
+
+    command = ["stat", "--printf=%.9W", str(path)]
+    seconds = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    whole, _, part = seconds.partition(".")
+    return int(whole) * 1_000_000_000 + int(part)
 
 
 def memray() -> Runner:

@@ -21,18 +21,10 @@ class Witness:
             "pid": os.getpid(),
             "time_ns": time.time_ns(),
             "monotonic_ns": time.monotonic_ns(),
-            "spawned_ns": self._spawned_ns(),
             "rss": {},
             "spikes": [],
         }
         self.memory("start")
-
-    @staticmethod
-    def _spawned_ns():
-        # Ticks of 10 ms since boot, in proc(5)'s 22nd field; the 2nd may have spaces.
-        with open("/proc/self/stat") as stat:
-            ticks = int(stat.read().rpartition(")")[2].split()[19])
-        return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
     def rss(self):
         """The resident set size now, in bytes; 2 µs."""
