@@ -79,8 +79,9 @@ class Recorder:
         self.directory = ""
         self._wanted = checked_directory(directory)
         self._interval_ns = checked_interval(interval_s)
-        self._exact = bool(exact)
         self._backend = resolve(backend)
+        # A mark's reading is the kernel's RSS: beside another backend's it would be another quantity.
+        self._exact = bool(exact) and self._backend == "linux"
         self._charts = bool(charts)
         if sampler not in ("process", "thread"):
             raise UsageError(f"sampler is {sampler!r}: it can be 'process' or 'thread'")

@@ -19,7 +19,7 @@ from timeline.errors import (
 from timeline.recorder import session as sessions
 from timeline.recorder.beside import NOT_RECORDED
 from timeline.recorder.session import phase
-from timeline.recording.types import Kind
+from timeline.recording.types import UNKNOWN, Kind
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +95,15 @@ def test_the_recording_can_be_read_while_it_runs_and_after():
     assert len(recording.series["host.rss"]) > 0
     assert recording.missing == NOT_RECORDED
     assert recording.damage == ()
+
+
+def test_with_another_backend_marks_carry_time_alone():
+    with Recorder(backend="psutil", sampler="thread", charts=False) as recorder, phase("here"):
+        pass
+    marks = recorder.recording().marks
+    assert len(marks) == 2
+    assert (marks.rss == UNKNOWN).all()
+    assert (marks.high == UNKNOWN).all()
 
 
 def test_a_recorder_inside_another_is_a_phase_of_it():
