@@ -8,8 +8,14 @@ import pytest
 from tests.browser import recordings
 from tests.synthetic import recording
 from timeline.units import format_duration
+from timeline.views.palette import PALETTES
 
 pytestmark = pytest.mark.browser
+
+COLORS = (
+    "[getComputedStyle(document.documentElement).backgroundColor,"
+    " Bokeh.documents.at(-1).get_model_by_name('channel 0').line_color.value]"
+)
 
 
 def test_the_wheel_zooms_around_the_pointer(open_page):
@@ -178,14 +184,14 @@ def test_light_and_dark_are_put_on_everything(open_page, browser):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
     try:
         page = open_page(recordings.training())
-        dark = page.js("timeline.colors()")
+        dark = page.js(COLORS)
         page.find("#theme").click()
-        light = page.js("timeline.colors()")
+        light = page.js(COLORS)
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert dark["page"] != light["page"]
-    assert dark["chart"] == "#14171f"
-    assert light["chart"] == "#ffffff"
+    assert dark[0] != light[0]
+    assert dark[1] == PALETTES["dark"].curve
+    assert light[1] == PALETTES["light"].curve
 
 
 def test_a_narrow_window_has_everything_in_its_width(open_page, browser):

@@ -32,10 +32,10 @@ def test_a_large_run_shows_each_pixel_s_extremes_and_zoomed_in_each_reading(open
     curve = page.host
     assert page.js("timeline.maximum") == curve.high.max()
     assert not page.shown()["every"]
-    drawn = [y for y in page.source("line 0")["y"] if y is not None]
-    assert (min(drawn), max(drawn)) == (curve.value.min(), curve.value.max())
+    drawn = page.source("body 0")
+    assert (min(drawn["low"]), max(drawn["high"])) == (curve.value.min(), curve.value.max())
     assert max(page.source("bands")["high"]) == curve.high.max()
-    assert len(drawn) < 5_000
+    assert len(drawn["x"]) < 3_000
 
     for start in (0.0, 333.3, 1998.5):
         page.js("timeline.show(arguments[0], arguments[0] + 3)", start)
@@ -52,7 +52,7 @@ def test_a_large_run_shows_each_pixel_s_extremes_and_zoomed_in_each_reading(open
         assert page.source("line 0")["y"] == line.tolist()
 
 
-@pytest.mark.parametrize("share", [0.1, 0.43])
+@pytest.mark.parametrize("share", [0.1, 0.3])
 def test_any_stretch_of_a_large_run_keeps_its_maximum(open_page, share):
     page = open_page(recording(60_000, 0, gap=True))
     curve = page.host
@@ -63,8 +63,12 @@ def test_any_stretch_of_a_large_run_keeps_its_maximum(open_page, share):
     # The line leaves the picture towards the next reading, so one more counts on either side.
     inside = slice(max(inside[0] - 1, 0), inside[-1] + 2)
     assert max(y for y in page.source("bands")["high"] if y is not None) == curve.high[inside].max()
-    drawn = [y for y in page.source("line 0")["y"] if y is not None]
-    assert (min(drawn), max(drawn)) == (curve.value[inside].min(), curve.value[inside].max())
+    drawn = page.source("body 0")
+    least = min(y for y in drawn["low"] if y is not None)
+    largest = max(y for y in drawn["high"] if y is not None)
+    # A column is never drawn thinner than a line, 1.5 pixels: 9 MiB here.
+    assert least == pytest.approx(curve.value[inside].min(), abs=5 << 20)
+    assert largest == pytest.approx(curve.value[inside].max(), abs=5 << 20)
 
 
 def test_sizes_and_times_of_any_magnitude_arrive_exactly(open_page):

@@ -130,41 +130,37 @@ class Chart {
   }
 
   drawCurves(from, to) {
-    const fill = (name, data) => (this.model(name).data = data);
+    const fill = (name, points, ...names) => {
+      const nothing = () => Object.fromEntries(names.map((each) => [each, []]));
+      this.model(name).data = points ? points.data?.(...names) ?? points : nothing();
+    };
+    this.drawSizes(from, to);
+    const thick = (1.5 * (this.sizes.end - this.sizes.start)) / (this.plots[0].inner_height || 300);
     const dots = { x: [], y: [], color: [] };
     this.shown = {};
     this.curves.forEach((curve, index) => {
-      if (this.hidden.has(index)) {
-        fill(`line ${index}`, { x: [], y: [] });
-        if (curve.host) {
-          fill("bands", { x: [], low: [], high: [] });
-          fill("outlines", { x: [], y: [] });
-          fill("ceilings", { x0: [], x1: [], y: [] });
-          fill("gaps", { left: [], right: [] });
-        }
-        return;
-      }
-      const view = curve.view(from, to, Math.round(this.width), curve.host);
-      this.shown[curve.name] = view;
-      fill(`line ${index}`, view.line.data("x", "y"));
+      const hidden = this.hidden.has(index);
+      const view = hidden ? {} : curve.view(from, to, Math.round(this.width), thick, curve.host);
+      if (!hidden) this.shown[curve.name] = view;
+      fill(`line ${index}`, view.line, "x", "y");
+      fill(`body ${index}`, view.body, "x", "low", "high");
       if (curve.host) {
-        fill("bands", view.band.data("x", "low", "high"));
-        fill("outlines", view.outline);
-        fill("ceilings", view.ceilings);
-        fill("gaps", curve.gapsIn(from, to, this.width));
+        fill("bands", view.band, "x", "low", "high");
+        fill("outlines", view.outline, "x", "y");
+        fill("ceilings", view.ceilings, "x0", "x1", "y");
+        fill("gaps", hidden ? null : curve.gapsIn(from, to, this.width), "left", "right");
       }
       // One dot a reading, where they stand apart, and where a lone one has no line.
-      const count = view.stop - view.first;
+      const count = hidden ? 0 : view.stop - view.first;
       if (count * 7 <= this.width || curve.length === 1) {
-        for (let i = view.first; i < view.stop; i++) {
+        for (let i = view.first; i < view.first + count; i++) {
           dots.x.push(curve.t[i] / 1e9);
           dots.y.push(curve.value[i]);
           dots.color.push(this.color(curve.color));
         }
       }
     });
-    fill("dots", dots);
-    this.drawSizes(from, to);
+    this.model("dots").data = dots;
     this.drawPeak();
   }
 

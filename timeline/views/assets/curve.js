@@ -72,85 +72,89 @@ class Curve {
   }
 
   /**
-   * The columns to draw: a line, and for host memory the band over it and the ceilings of gaps.
-   * What a browser paints slowly is a long stroke that goes up and down, so several readings in a
-   * pixel are one stroke, from the end that is nearer, and the band has no outline there.
+   * The columns to draw. Where each reading is drawn: a line and, for host memory, the band over it
+   * with its outline. Else: for each pixel a column of colour, since what a browser paints slowly is
+   * a long stroke that goes up and down. In both cases the ceilings of gaps.
+   *
+   * @param thick the least height of a column, in bytes
    */
-  view(from, to, pixels, withBand) {
+  view(from, to, pixels, thick, withBand) {
     const [first, stop] = this.within(from, to);
-    const view = { first, stop, every: stop - first <= 2 * pixels };
+    const every = stop - first <= 2 * pixels;
     const cuts = this.buckets(from, to, pixels);
-    view.line = this.line(cuts);
-    if (withBand) Object.assign(view, view.every ? this.steps(cuts) : this.area(cuts));
+    const view = { first, stop, every, line: null, body: null, band: null, outline: null };
+    if (every) view.line = this.line(cuts[0], cuts.at(-1));
+    else view.body = this.columns(cuts, this.top, thick);
+    if (withBand) {
+      if (every) Object.assign(view, this.steps(cuts[0], cuts.at(-1)));
+      else view.band = this.columns(cuts, this.most, thick);
+      view.ceilings = this.ceilings(cuts);
+    }
     return view;
   }
 
-  line(cuts) {
-    const line = new Points(cuts.length * 3, 1);
-    let y = 0;
-    for (let b = 0; b + 1 < cuts.length; b++) {
-      const [i, last] = [cuts[b], cuts[b + 1] - 1];
-      if (i > 0 && this.broken(i)) line.add(NaN, NaN);
-      if (i === last) {
-        line.add(this.t[i] / 1e9, (y = this.value[i]));
-        continue;
-      }
-      const x = (this.t[i] + this.t[last]) / 2e9;
-      const [low, top] = [this.low.over(i, last + 1), this.top.over(i, last + 1)];
-      const up = Math.abs(y - low) < Math.abs(y - top);
-      line.add(x, up ? low : top);
-      line.add(x, (y = up ? top : low));
+  /** Every reading from one to before another. */
+  line(from, to) {
+    const line = new Points(2 * (to - from), 1);
+    for (let i = from; i < to; i++) {
+      if (i > from && this.broken(i)) line.add(NaN, NaN);
+      line.add(this.t[i] / 1e9, this.value[i]);
     }
     return line;
   }
 
   /** The band of single readings: each high-water mark back to the reading before. */
-  steps(cuts) {
+  steps(from, to) {
     const { t, value, high } = this;
-    const band = new Points(cuts.length * 5, 2);
-    const ceilings = { x0: [], x1: [], y: [] };
-    for (let i = cuts[0]; i < cuts.at(-1); i++) {
-      let before = Math.max(i - 1, cuts[0]);
-      if (i > 0 && this.broken(i)) {
-        const x = t[i - 1] / 1e9;
-        // Closed to no height across the gap; a NaN breaks its outline.
-        band.add(x, value[i - 1], value[i - 1]);
-        band.add(NaN, NaN, NaN);
-        band.add(t[i] / 1e9, value[i], value[i]);
-        this.addCeiling(ceilings, i);
-        before = i;
-      }
+    const band = new Points(5 * (to - from), 2);
+    for (let i = from; i < to; i++) {
+      const broken = i > from && this.broken(i);
+      if (broken) this.addBreak(band, i);
+      const before = broken || i === from ? i : i - 1;
       band.add(t[before] / 1e9, value[before], high[i]);
       band.add(t[i] / 1e9, value[i], high[i]);
     }
     const [x, , y] = band.columns.map((column) => column.subarray(0, band.length));
-    return { band, ceilings, outline: { x, y } };
+    return { band, outline: { x, y } };
   }
 
-  /** The band of pixels: from the least reading to the highest high-water mark of each. */
-  area(cuts) {
-    const band = new Points(cuts.length * 4, 2);
-    const ceilings = { x0: [], x1: [], y: [] };
+  /** For each bucket, from the reading before it to its last, its least and its extreme value. */
+  columns(cuts, extreme, thick) {
+    const out = new Points(5 * cuts.length, 2);
     for (let b = 0; b + 1 < cuts.length; b++) {
       const [i, last] = [cuts[b], cuts[b + 1] - 1];
-      if (i > 0 && this.broken(i)) {
-        band.add(this.t[i - 1] / 1e9, this.value[i - 1], this.value[i - 1]);
-        band.add(NaN, NaN, NaN);
-        band.add(this.t[i] / 1e9, this.value[i], this.value[i]);
-        this.addCeiling(ceilings, i);
-      }
-      const x = (this.t[i] + this.t[last]) / 2e9;
-      band.add(x, this.low.over(i, last + 1), this.most.over(i, last + 1));
+      const broken = b > 0 && this.broken(i);
+      if (broken) this.addBreak(out, i);
+      // The reading before is part of the column, so that columns hang together.
+      const since = broken || b === 0 ? i : i - 1;
+      let low = this.low.over(since, last + 1);
+      let high = Math.max(extreme.over(i, last + 1), this.value[since]);
+      if (high - low < thick) [low, high] = [(low + high - thick) / 2, (low + high + thick) / 2];
+      out.add(this.t[since] / 1e9, low, high);
+      out.add(this.t[last] / 1e9, low, high);
     }
-    return { band, ceilings, outline: { x: [], y: [] } };
+    return out;
   }
 
-  /** What memory was never above in the gap before a reading. */
-  addCeiling({ x0, x1, y }, i) {
-    if (!this.known[i]) return;
-    x0.push(this.t[i - 1] / 1e9);
-    x1.push(this.t[i] / 1e9);
-    y.push(this.high[i]);
+  /** Close an area to no height across the gap before a reading; a NaN breaks its outline. */
+  addBreak(points, i) {
+    points.add(this.t[i - 1] / 1e9, this.value[i - 1], this.value[i - 1]);
+    points.add(NaN, NaN, NaN);
+    points.add(this.t[i] / 1e9, this.value[i], this.value[i]);
+  }
+
+  /** What memory was never above in the gaps between buckets. */
+  ceilings(cuts) {
+    const { t, known, high, gaps } = this;
+    const out = { x0: [], x1: [], y: [] };
+    const add = (i) => {
+      if (!known[i]) return;
+      out.x0.push(t[i - 1] / 1e9);
+      out.x1.push(t[i] / 1e9);
+      out.y.push(high[i]);
+    };
+    if (gaps.length) for (const i of cuts.slice(1, -1)) if (this.broken(i)) add(i);
+    return out;
   }
 
   /** Stretches of a view without a sample, in seconds; those under a pixel are left out. */

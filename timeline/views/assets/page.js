@@ -100,10 +100,6 @@ function expose(chart, curves, phases) {
     phases: phases.length,
     channels: Object.fromEntries(curves.map((curve) => [curve.name, of(curve)])),
     view: () => chart.view,
-    colors: () => ({
-      page: getComputedStyle(document.documentElement).backgroundColor,
-      chart: chart.model("curve figure").background_fill_color,
-    }),
     show: (from, to) => chart.show(from, to),
     /** The boxes of the phase lanes in the view: lane, begin and end in ns, whether one phase alone. */
     boxes: () => chart.boxes.map(([lane, from, to, , alone]) => [lane, from, to, alone]),

@@ -116,10 +116,10 @@ def _curve(
     views = {name: decimate(curve, 0, span_ns, BUCKETS) for name, curve in analysis.curves.items()}
     band = envelope(views[HOST]) if HOST in views else {"x": [], "low": [], "high": []}
     plot.add_glyph(
-        _source("bands", **band), VArea(x="x", y1="low", y2="high", fill_alpha=0.85, name="band")
+        _source("bands", **band), VArea(x="x", y1="low", y2="high", fill_alpha=1, name="band")
     )
     plot.add_glyph(
-        _source("outlines", x=[], y=[]), Line(x="x", y="y", line_width=1.5, name="outline")
+        _source("outlines", x=[], y=[]), Line(x="x", y="y", line_alpha=0.45, name="outline")
     )
     plot.add_glyph(
         _source("ceilings", x0=[], x1=[], y=[]),
@@ -131,9 +131,12 @@ def _curve(
     # The first channel last, so that it lies on top.
     for index, (name, view) in reversed(list(enumerate(views.items()))):
         t, value = view.line()
-        glyph = Line(x="x", y="y", line_width=1.5, name=f"channel {index}")
-        plot.add_glyph(_source(f"line {index}", x=t / 1e9, y=value), glyph)
+        line = Line(x="x", y="y", line_width=1.5, name=f"channel {index}")
+        plot.add_glyph(_source(f"line {index}", x=t / 1e9, y=value), line)
         paint.append((f"channel {index}", "line_color", color_of_channel(index, name)))
+        body = VArea(x="x", y1="low", y2="high", fill_alpha=1, name=f"body of {index}")
+        plot.add_glyph(_source(f"body {index}", x=[], low=[], high=[]), body)
+        paint.append((f"body of {index}", "fill_color", color_of_channel(index, name)))
     plot.add_glyph(
         _source("dots", x=[], y=[], color=[]),
         Scatter(x="x", y="y", size=5, fill_color="color", line_color=None, name="dot"),
@@ -195,7 +198,8 @@ def _figure(name: str, height: int, times: Range1d, down: Range1d) -> figure:
         name=f"{name} figure", height=height, sizing_mode="stretch_width", x_range=times,
         y_range=down, tools=[pan, box, wheel], active_drag=pan, active_scroll=wheel,
         toolbar_location=None, min_border_left=LEFT, min_border_right=RIGHT, min_border_top=6,
-        min_border_bottom=0, lod_threshold=None,
+        min_border_bottom=0, lod_threshold=None, background_fill_color=None,
+        border_fill_color=None,
     )  # fmt: skip
     plot.xaxis.ticker = _durations()
     plot.xaxis.name, plot.xgrid.name = f"{name} time", f"{name} time grid"

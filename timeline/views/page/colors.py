@@ -16,7 +16,7 @@ PAINT: list[Paint] = [
     ("gap", "fill_color", "gap"),
     ("ceiling", "line_color", "envelope"),
     ("band", "fill_color", "envelope"),
-    ("outline", "line_color", "envelope"),
+    ("outline", "line_color", "curve"),
     ("peak", "fill_color", "peak"),
     ("peak", "line_color", "paper"),
     ("peak label", "text_color", "peak"),
@@ -26,15 +26,8 @@ PAINT: list[Paint] = [
     ("mark label", "background_fill_color", "paper"),
     ("focus", "fill_color", "ink"),
     ("lane focus", "line_color", "ink"),
-    *(
-        (name, property, color)
-        for name in ("curve figure", "lanes figure")
-        for property, color in (
-            ("background_fill_color", "paper"),
-            ("border_fill_color", "paper"),
-            ("outline_line_color", "grid"),
-        )
-    ),
+    ("curve figure", "outline_line_color", "grid"),
+    ("lanes figure", "outline_line_color", "grid"),
     *(
         (name, property, color)
         for name in ("curve time", "curve bytes", "lanes time")
