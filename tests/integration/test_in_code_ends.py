@@ -171,6 +171,7 @@ def test_a_program_that_closes_every_descriptor_goes_on(started, tmp_path):
     process = started(program)
     out, err = process.communicate("go on\n")
     assert (out, process.returncode) == ("over\n", 0), err
+    assert "did not end well" not in err
     assert all((tmp_path / f"own {n}").read_text() == "" for n in range(5))
     assert gone(sampler_of(tmp_path / "run"))
     assert load(tmp_path / "run").run.end in ("killed", "exited")

@@ -59,7 +59,10 @@ class Overall:
         """Close the descriptor. Later calls of any method do nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:  # by a program that closes all it finds
+                pass
 
 
 def make_overall() -> Overall | None:

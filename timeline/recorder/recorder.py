@@ -80,7 +80,7 @@ class Recorder:
         self._wanted = checked_directory(directory)
         self._interval_ns = checked_interval(interval_s)
         self._backend = resolve(backend)
-        # A mark's reading is the kernel's RSS: beside another backend's it would be another quantity.
+        # A mark's reading is the kernel's RSS, which is not what another backend's samples are.
         self._exact = bool(exact) and self._backend == "linux"
         self._charts = bool(charts)
         if sampler not in ("process", "thread"):
