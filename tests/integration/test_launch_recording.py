@@ -242,6 +242,24 @@ def test_the_charts_are_made_and_their_paths_said(write_script, run_timeline):
     assert str(ended.recording) in ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_the_charts_are_made_though_nobody_can_read_the_table(stderr, write_script, tmp_path):
+    script = write_script("print('done')\n")
+    command = f'exec "{sys.executable}" -m timeline -o r "{script}" {stderr}'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ("done\n", 0)
+    assert (tmp_path / "r" / "report.png").exists()
+    assert (tmp_path / "r" / "report.html").exists()
+
+
 def test_each_recording_has_a_directory_of_its_own_by_default(write_script, run_python, tmp_path):
     script = write_script("print(1)", "train me.py")
     for _ in range(3):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timeline._version import __version__
 from timeline.errors import UsageError
@@ -17,6 +18,9 @@ from timeline.recorder.launch import Ended, run
 from timeline.recorder.options import checked_interval
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.say import say
+
+if TYPE_CHECKING:
+    from timeline.analysis.types import Analysis
 
 WITH_VALUE = ("-o", "--output", "--interval", "--backend")
 """Options that take the next word. All that stands behind the script is the script's."""
@@ -64,24 +68,21 @@ def show(directory: str, *, charts: bool) -> None:
         directory: the run directory, finished.
         charts: whether to make ``report.png`` and ``report.html``.
     """
-    if sys.stderr is None:
-        return
     try:
         # Not before the program has ended: these import numpy, and the charts much more.
         from timeline.analysis.analyze import analyze
         from timeline.interchange.loading import load
-        from timeline.views import text
-        from timeline.views.terminal import look_of
 
         analysis = analyze(load(directory))
-        look = look_of(sys.stderr)
-        table = text.render(analysis, width=look.width, color=look.color, ascii=look.ascii)
-        sys.stderr.write("\n" + table)
-        sys.stderr.flush()
     except Exception as error:
         say(f"no table: {_why(error)}")
         say(f"recorded in {directory}")
         return
+    if sys.stderr is not None:
+        try:
+            _print_table(analysis)
+        except Exception as error:
+            say(f"no table: {_why(error)}")
     made = []
     for view in ("png", "html") if charts else ():
         path = Path(directory, f"report.{view}")
@@ -92,6 +93,16 @@ def show(directory: str, *, charts: bool) -> None:
         else:
             made.append(path.name)
     say(f"recorded in {directory}" + (f", with {' and '.join(made)}" if made else ""))
+
+
+def _print_table(analysis: Analysis) -> None:
+    from timeline.views import text
+    from timeline.views.terminal import look_of
+
+    look = look_of(sys.stderr)
+    table = text.render(analysis, width=look.width, color=look.color, ascii=look.ascii)
+    sys.stderr.write("\n" + table)
+    sys.stderr.flush()
 
 
 def _why(error: Exception) -> str:
