@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import RLock
 
 try:
     import resource
@@ -44,13 +45,23 @@ class OwnMemory:
         overall: the largest high-water mark that any reading of this object took, in bytes.
     """
 
-    __slots__ = ("_clear_refs", "_floor_kib", "_page", "_statm", "_status", "overall")
+    __slots__ = (
+        "_clear_refs",
+        "_floor_kib",
+        "_one_at_a_time",
+        "_page",
+        "_statm",
+        "_status",
+        "overall",
+    )
 
     def __init__(self, statm: int, status: int, clear_refs: int) -> None:
         self._statm = statm
         self._status = status
         self._clear_refs = clear_refs
         self._page = os.sysconf("SC_PAGE_SIZE")
+        # A signal handler may take a mark too, in the midst of another.
+        self._one_at_a_time = RLock()
         self.overall = 0
         # ru_maxrss never falls under what the process was before its exec: one started by a fat
         # parent reads the parent's peak until its own is larger. Up to there /proc/self/status is
@@ -68,6 +79,12 @@ class OwnMemory:
         Raises:
             OSError: a descriptor was closed under us, by a program that closes all it finds.
         """
+        # One thread after the other: what one has taken from the mark must not get its time after
+        # another's reading, which would no longer see it.
+        with self._one_at_a_time:
+            return self._read(now)
+
+    def _read(self, now: Callable[[], int]) -> Reading:
         # RSS first: pread lets go of the GIL. From here to the reset nothing does, so that no
         # other thread of this program can run, and grow and shrink, between the two.
         rss = int(os.pread(self._statm, 64, 0).split(None, 2)[1]) * self._page

@@ -7,6 +7,8 @@ import os
 import resource
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,20 @@ def test_the_mark_is_never_under_the_rss(own):
         begun, t, rss, high, _ = own.read()
         assert high >= rss > 0
         assert begun <= t
+
+
+def test_what_one_thread_takes_is_not_dated_after_another_threads_reading(own):
+    others = []
+    other = threading.Thread(target=lambda: others.append(own.read()))
+    clock = iter((time.monotonic_ns, lambda: other.start() or other.join(0.2)))
+
+    def now():
+        next(clock)()
+        return time.monotonic_ns()
+
+    _, t, _, _, _ = own.read(now)
+    other.join()
+    assert others[0][1] > t
 
 
 def test_the_largest_of_all_readings_is_kept(own):
