@@ -23,6 +23,7 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
     """
     packer = Packer()
     paths = analysis.instances.paths
+    numbers = {path: number for number, path in enumerate(paths)}
     colors = phase_colors(paths)
     document = {
         "host": HOST,
@@ -42,7 +43,7 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         if analysis.outside and HOST in analysis.outside.peak
         else None,
         "reasons": {
-            paths.index(each.path): visible(each.reason) for each in analysis.phases if each.reason
+            numbers[each.path]: visible(each.reason) for each in analysis.phases if each.reason
         },
         "themes": {name: asdict(palette) for name, palette in PALETTES.items()},
         "paint": chart.paint,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from datetime import UTC, datetime
 
-from timeline.analysis.types import HOST, Analysis, ChannelSummary
+from timeline.analysis.types import Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.page.words import escaped
+from timeline.views.table import host_of
 
 
 def title(analysis: Analysis) -> str:
@@ -29,20 +29,12 @@ def command(analysis: Analysis) -> str:
     return escaped(shlex.join(analysis.run.argv))
 
 
-def host_of(analysis: Analysis) -> ChannelSummary | None:
-    """The summary of host memory, if there is a single reading of it."""
-    for each in analysis.channels:
-        if each.channel.name == HOST and len(analysis.curves[HOST].t_ns):
-            return each
-    return None
-
-
 def tiles(analysis: Analysis) -> str:
     """The four figures that a reader looks for first."""
     run = analysis.run
     host = host_of(analysis)
     samples = host.samples if host else 0
-    backend = escaped(os.fspath(run.backend))
+    backend = escaped(run.backend)
     every = f"every {format_duration(run.interval_ns / 1e9)}" if run.interval_ns else "as recorded"
     longest = format_duration(host.longest_gap_ns / 1e9) if host and samples > 1 else "–"
     return "".join(

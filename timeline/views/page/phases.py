@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from timeline.analysis.types import HOST, Analysis, PhaseSummary
 from timeline.units import format_bytes, format_duration
-from timeline.views.page.header import host_of
 from timeline.views.page.words import escaped
 from timeline.views.palette import phase_colors
+from timeline.views.table import host_of
 
 _HEADINGS = (
     ("Phase", "In the order of first appearance; click a name to go to its highest instance"),

@@ -52,8 +52,14 @@ def remarks(analysis: Analysis) -> str:
         if not each.exact and each.reason
     )
     known = {each.reason for each in analysis.channels}
-    inexact = [each for each in analysis.phases if each.reason and each.reason not in known]
-    shown = [*reasons, *(f"{each.path}: {each.reason}" for each in inexact[:8])]
+    outside = (analysis.outside,) if analysis.outside else ()
+    inexact = [
+        each for each in (*analysis.phases, *outside) if each.reason and each.reason not in known
+    ]
+    shown = [
+        *reasons,
+        *(f"{each.path or 'outside every phase'}: {each.reason}" for each in inexact[:8]),
+    ]
     if len(inexact) > 8:
         shown.append(f"and {len(inexact) - 8:,} more phases; the table tells which")
     lists = (
