@@ -180,6 +180,14 @@ def test_autocast_is_told_to_the_byte():
     assert told.layers[0].output_dtype == "bfloat16"
 
 
+def test_a_model_cast_to_16_bits_is_told_to_the_byte():
+    told = timeline.breakdown(small(), "adam", (3, 8, 8), batch=4, dtype="bf16")
+    inputs = torch.randn(4, 3, 8, 8).bfloat16()
+    model = small().bfloat16()
+    done = real_step(model, torch.optim.Adam(model.parameters()), inputs)
+    assert {key: told.categories[key] for key in done} == done
+
+
 def test_sparse_gradients_are_as_large_as_the_rows_they_have():
     model = nn.EmbeddingBag(1000, 16, sparse=True, mode="sum")
     tokens = torch.arange(12).view(3, 4)

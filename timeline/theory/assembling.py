@@ -57,7 +57,7 @@ def assemble(
                 f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
                 "that makes one"
             )
-        model = build(model, mode)
+        model = build(model)
     own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
     _belongs(own, model)
     notes = _Notes()

@@ -29,15 +29,21 @@ def fake_mode() -> FakeTensorMode:
 class _Copier(TorchFunctionMode):  # type: ignore[misc]
     """Makes fake tensors of real, meta or fake ones; tensors that share a storage still do."""
 
-    def __init__(self, mode: FakeTensorMode) -> None:
+    def __init__(self, mode: FakeTensorMode, cast: torch.dtype | None) -> None:
         super().__init__()
         self._mode = mode
+        self._cast = cast
         self._bases: dict[int, torch.Tensor] = {}
         self.memo: dict[int, Any] = {}
         self._kept: list[torch.Tensor] = []
 
-    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The likeness of a tensor, the same one each time."""
+    def copy(self, tensor: torch.Tensor, *, cast: bool = True) -> torch.Tensor:
+        """The likeness of a tensor, the same one each time.
+
+        Args:
+            tensor: of the model or of its optimizer's state.
+            cast: whether it is cast with the model, as its floating tensors are.
+        """
         known = self.memo.get(id(tensor))
         if known is None:
             if torch.nn.parameter.is_lazy(tensor):
@@ -45,7 +51,8 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
                     "the model has a lazy parameter without a shape: call the model once before"
                 )
             with self._mode:
-                known = self._likeness(tensor)
+                dtype = self._cast if cast and tensor.is_floating_point() else None
+                known = self._likeness(tensor, dtype or tensor.dtype)
             if isinstance(tensor, torch.nn.Parameter):
                 known = torch.nn.Parameter(known, requires_grad=tensor.requires_grad)
             elif tensor.is_leaf:
@@ -54,7 +61,7 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
             self._kept.append(tensor)  # deepcopy's memo goes by id: none may be used twice
         return known
 
-    def _likeness(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _likeness(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         if tensor.layout is not torch.strided:
             raise BreakdownError(
                 f"a tensor of the model has the layout {tensor.layout}: only strided ones can be "
@@ -62,20 +69,18 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
             )
         if tensor.dim() == 0 and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
             # The step of an optimizer: its code asks for the value.
-            return torch.tensor(tensor.item(), dtype=tensor.dtype)
+            return torch.tensor(tensor.item(), dtype=dtype)
         storage = tensor.untyped_storage()
+        numbers = -(-storage.nbytes() // tensor.element_size())
         base = self._bases.get(storage._cdata)
         if base is None:
-            base = torch.empty_strided(
-                tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu"
-            )
-            if base.untyped_storage().nbytes() != storage.nbytes():  # a part of its storage
-                count = -(-storage.nbytes() // tensor.element_size())
-                base = torch.empty(count, dtype=tensor.dtype, device="cpu")
+            base = torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="cpu")
+            if base.untyped_storage().nbytes() != numbers * base.element_size():
+                base = torch.empty(numbers, dtype=dtype, device="cpu")  # a part of its storage
             self._bases[storage._cdata] = base
-        if base.dtype != tensor.dtype:
+        if base.dtype != dtype:
             count = base.untyped_storage().nbytes() // base.element_size()
-            base = base.as_strided((count,), (1,), 0).view(tensor.dtype)
+            base = base.as_strided((count,), (1,), 0).view(dtype)
         return base.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -86,18 +91,26 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
 
 
 def likeness(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, mode: FakeTensorMode
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    mode: FakeTensorMode,
+    cast: torch.dtype | None = None,
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer | None]:
     """Copies of a model and of the optimizer of its parameters, with fake tensors in them.
+
+    Args:
+        model, optimizer: they stay as they are.
+        mode: of the fake tensors.
+        cast: the dtype of the floating tensors of the copy, as `torch.nn.Module.to` makes them.
 
     Raises:
         BreakdownError: a tensor of the model has no shape yet, or the model cannot be copied.
     """
-    copier = _Copier(mode)
+    copier = _Copier(mode, cast)
     for tensor in (*model.parameters(), *model.buffers()):
         copier.copy(tensor)
     for tensor in tensors_in(list(optimizer.state.values()) if optimizer else ()):
-        copier.copy(tensor)
+        copier.copy(tensor, cast=False)
     try:
         with copier:
             return copy.deepcopy((model, optimizer), copier.memo)
@@ -135,11 +148,31 @@ def _as_it_is(tensor: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
     return tensor
 
 
-def build(factory: Callable[[], Any], mode: FakeTensorMode) -> torch.nn.Module:
+@contextmanager
+def _weightless() -> Iterator[None]:
+    """Each parameter goes to the meta device as a module gets it; all else is real.
+
+    At most one has memory at a time, and none that is touched: nothing sets its values.
+    """
+    register = torch.nn.Module.register_parameter
+
+    def on_meta(self: Any, name: str, parameter: Any) -> None:
+        if parameter is not None and parameter.device.type != "meta":
+            parameter = torch.nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        register(self, name, parameter)
+
+    torch.nn.Module.register_parameter = on_meta
+    try:
+        yield
+    finally:
+        torch.nn.Module.register_parameter = register
+
+
+def build(factory: Callable[[], Any]) -> torch.nn.Module:
     """The model that a function makes, made without memory for its weights.
 
-    The meta device is the quickest; a function that needs a value of a tensor fails there, and
-    is called again under fake tensors.
+    The meta device is the quickest. A function that needs the values of a tensor, such as the
+    widths of a RegNet, fails there, and is called again with parameters alone on it.
 
     Raises:
         BreakdownError: it fails on both, or what it returns is no module.
@@ -149,7 +182,7 @@ def build(factory: Callable[[], Any], mode: FakeTensorMode) -> torch.nn.Module:
             made = factory()
     except Exception:
         try:
-            with _no_initialisers(), mode:
+            with _no_initialisers(), _weightless():
                 made = factory()
         except Exception as error:
             raise BreakdownError(

@@ -85,14 +85,11 @@ def open_subject(
         with open_keras(model, mode, cast=cast, train=train) as subject:
             yield subject
         return
-    copy, copied = likeness(model, optimizer, mode)
-    with mode:
-        if cast is not None:
-            copy.to(cast)
-        if not train:
-            copy.eval()
-        elif not copy.training:
-            copy.train()
+    copy, copied = likeness(model, optimizer, mode, cast)
+    if not train:
+        copy.eval()
+    elif not copy.training:
+        copy.train()
     names = {module: name for name, module in copy.named_modules()}
     yield Subject(
         title=type(model).__name__,

@@ -1,0 +1,94 @@
+"""Whole libraries of models against their own storages, on the meta device."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import timeline  # noqa: E402
+from timeline.theory.targets import resolve  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+
+def nbytes(tensors):
+    storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors}
+    return sum(each.nbytes() for each in storages.values())
+
+
+def assert_standing_is_exact(told, model):
+    parameters = list(model.parameters())
+    trained = [p for p in parameters if p.requires_grad]
+    assert told.parameters == sum(p.numel() for p in parameters)
+    assert told.categories["parameter"] == nbytes(parameters)
+    both = [*parameters, *model.buffers()]
+    assert told.categories["buffer"] == nbytes(both) - nbytes(parameters)
+    assert told.categories["gradient"] == nbytes(torch.empty_like(p) for p in trained)
+    return trained
+
+
+def classifiers():
+    torchvision = pytest.importorskip("torchvision")
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def test_every_classifier_of_torchvision_stands_as_its_storages_do():
+    names = classifiers()
+    assert len(names) > 70
+    # The largest take half a gigabyte or more to make where they have to be made with memory.
+    names = [each for each in names if not each.startswith("regnet") or each.endswith("mf")]
+    for name in names:
+        target = resolve(f"torchvision:{name}")
+        if name.startswith("regnet"):  # cannot be made on the meta device
+            model = target.make().to("meta")
+        else:
+            with torch.device("meta"):
+                model = target.make()
+        told = timeline.breakdown(target.make, "sgd,momentum=0.9")
+        trained = assert_standing_is_exact(told, model)
+        assert told.categories["optimizer_state"] == nbytes(trained)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3",
+     "maxvit_t", "mnasnet0_5", "mobilenet_v3_small", "regnet_y_400mf", "resnet50", "squeezenet1_1",
+     "shufflenet_v2_x1_0", "swin_t", "swin_v2_t", "vgg11_bn", "vit_b_16"],
+)  # fmt: skip
+def test_one_of_each_family_can_be_followed_and_agrees_with_what_stands(name):
+    pytest.importorskip("torchvision")
+    size = 299 if name == "inception_v3" else 224
+    target = resolve(f"torchvision:{name}", [f"3x{size}x{size}"])
+    told = timeline.breakdown(target.make, "sgd,momentum=0.9", target.inputs, batch=2)
+    standing = timeline.breakdown(target.make, "sgd,momentum=0.9")
+    for category in ("parameter", "buffer", "gradient", "optimizer_state"):
+        assert told.categories[category] == standing.categories[category], category
+    assert sum(each.activation for each in told.layers) == told.categories["activation"] > 0
+    assert told.peak.bytes == sum(told.peak.categories.values())
+    assert told.peak.bytes <= sum(told.categories.values())
+    assert len(told.not_counted) == 1  # memory inside operators
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2", "bert", "llama", "t5", "roberta", "distilbert", "mistral", "qwen2", "opt", "gpt_neox"],
+)
+def test_ten_transformers_from_their_configurations(name):
+    pytest.importorskip("transformers")
+    target = resolve(f"transformers:{name}")
+    with torch.device("meta"):
+        model = target.make()
+    told = timeline.breakdown(model, "adamw,foreach=true")
+    trained = assert_standing_is_exact(told, model)
+    # Two moments as large as the parameter, and a count of 4 bytes for each.
+    assert told.categories["optimizer_state"] == 2 * nbytes(trained) + 4 * len(trained)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert", "llama", "distilbert", "qwen2"])
+def test_a_transformer_can_be_followed(name):
+    pytest.importorskip("transformers")
+    target = resolve(f"transformers:{name}", ["32"])
+    told = timeline.breakdown(target.make, "sgd", target.inputs, batch=2)
+    assert told.categories["activation"] > 0
+    assert told.categories["input"] == 2 * 32 * 8
