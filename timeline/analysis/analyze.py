@@ -136,13 +136,14 @@ def _channel(series: Series, readings: Readings, instances: Instances, run: Run)
 
 
 def _unseen_end(run: Run, last_ns: int) -> str:
-    """What a violent end hides: nothing reads the mark after the last reading. Empty where none."""
+    """What an end hides after which, and before which, nothing read the mark; empty where none."""
     if run.end == "cut-off":
         return "the recording was cut off: what came after its last reading is not known"
-    if run.end == "killed" and last_ns < run.ended_ns:
-        unseen = format_duration((run.ended_ns - last_ns) / 1e9)
-        return f"the last {unseen} before it was killed were not seen"
-    return ""
+    if run.end == "running" or run.seen_to_end or last_ns >= run.ended_ns:
+        return ""
+    unseen = format_duration((run.ended_ns - last_ns) / 1e9)
+    ended = "was killed" if run.end == "killed" else "ended"
+    return f"the last {unseen} before it {ended} were not seen"
 
 
 def _innermost(instances: Instances, at: int) -> str | None:
@@ -154,10 +155,10 @@ def _innermost(instances: Instances, at: int) -> str | None:
 
 
 def _curve(series: Series, readings: Readings, run: Run, start: int) -> Curve:
-    # Where no interval was asked for it is the samples' own; marks may lie much closer.
+    # A channel may be sampled less often than asked for, as a dear one is; marks lie much closer.
     interval = run.interval_ns
-    if not interval and len(series) > 1:
-        interval = int(np.median(np.diff(series.t_ns)))
+    if len(series) > 1:
+        interval = max(interval, int(np.median(np.diff(series.t_ns))))
     wide = np.flatnonzero(np.diff(readings.t_ns) > GAP_INTERVALS * max(interval, 1))
     t = readings.t_ns - start
     return Curve(
