@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def trace_step(
     grad = torch.enable_grad() if train else torch.no_grad()
     phase = "forward"
     try:
-        with watch, grad:
+        with watch, grad, _quiet():
             watch.begin(phase)
             with watch.saving(), subject.watched(watch), autocast:
                 outputs = subject.call(*args, **kwargs)
@@ -82,6 +83,17 @@ def trace_step(
             f"{phase} of {subject.title} cannot be followed without running it: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch also logs what it raises: the error's sentence is enough."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _first_line(error: BaseException) -> str:
