@@ -155,9 +155,10 @@ def _innermost(instances: Instances, at: int) -> str | None:
 
 
 def _curve(series: Series, readings: Readings, run: Run, start: int) -> Curve:
-    # A channel may be sampled less often than asked for, as a dear one is; marks lie much closer.
+    # Only host memory is sampled at the interval that was asked for; a dear channel has its own
+    # pace, and a foreign recording may not tell its own. Marks lie much closer than samples.
     interval = run.interval_ns
-    if len(series) > 1:
+    if len(series) > 1 and (series.channel.name != HOST or not interval):
         interval = max(interval, int(np.median(np.diff(series.t_ns))))
     wide = np.flatnonzero(np.diff(readings.t_ns) > GAP_INTERVALS * max(interval, 1))
     t = readings.t_ns - start
