@@ -78,6 +78,7 @@ def recording(
             end=end,
             exit_code=0 if end == "exited" else None,
             signal="SIGKILL" if end == "killed" else None,
+            seen_to_end=end == "exited",
             facts={"python": "3.11.7", "torch": "2.14.1"},
         ),
         series={"host.rss": series},

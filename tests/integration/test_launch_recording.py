@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import clean_environment
+from timeline.analysis.analyze import analyze
 from timeline.interchange.loading import load
 from timeline.recorder.command import LOADED_FIRST
 
@@ -131,6 +132,30 @@ def test_the_last_moments_of_a_childs_parent_are_not_taken_from_the_child(
     )
     ended = run_timeline(script)
     assert int(host(ended.recording).high.max()) < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("child", "end", "exact"),
+    [
+        # Of a process with a child the kernel tells no maximum of its own, and none was read.
+        ("subprocess.run(['true'])", "del block; os._exit(0)", False),
+        ("subprocess.run(['true'])", "os.kill(os.getpid(), 9)", False),
+        ("subprocess.run(['true'])", "", True),
+        ("", "del block; os._exit(0)", True),
+        ("", "time.sleep(1.5); os.kill(os.getpid(), 9)", True),
+    ],
+)
+def test_a_peak_is_exact_only_if_the_last_moments_were_seen(
+    child, end, exact, write_script, run_timeline
+):
+    script = write_script(
+        f"import os, subprocess, time\n{child}\ntime.sleep(0.15)\n"
+        f"block = b'x' * (300 << 20)\n{end}\n"
+    )
+    ended = run_timeline(script, options=("--no-charts", "--interval", "1"))
+    channel = analyze(load(ended.recording)).channels[0]
+    assert (channel.exact, "were not seen" in channel.reason) == (exact, not exact)
+    assert not exact or 305 * MIB < channel.peak < 330 * MIB
 
 
 def test_what_memory_the_recorder_takes_in_the_program(write_script, run_python, run_timeline):

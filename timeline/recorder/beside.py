@@ -159,9 +159,10 @@ class Beside:
         self._told.set()
         self._thread.join(ENDS_WITHIN_S)
         ended = _both_clocks()
+        last = last if self._probe.exact else 0
         # Told after the end, the kernel's maximum has no RSS of its own moment beside it. Only a
         # rise is kept, and then as both: that much was resident, at some time since.
-        if self._probe.exact and last > self._last_rss + RISE:
+        if last > self._last_rss + RISE:
             self._keep(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, last, last)
         self._writer.close()
         if not self._thread.is_alive():
@@ -178,6 +179,7 @@ class Beside:
                 "ended": ended,
                 "samples": {"host": self._writer.rows},
                 "hwm": self._high,
+                "last": last,
                 "missing": [*([lost] if lost else []), *missing],
             },
         )

@@ -42,6 +42,7 @@ class Events:
         missing: a sentence for each thing that cannot be measured.
         pid: of the first process, 0 if no line tells it.
         first_ns, last_ns: of all lines that have a time; 0 if there are none.
+        closed: whether the process of the readings wrote its last line, a reading before it.
         damage: a sentence for each thing that was lost.
     """
 
@@ -51,6 +52,7 @@ class Events:
         self.pid = 0
         self.first_ns = 0
         self.last_ns = 0
+        self.closed = False
         self.damage: list[str] = []
         self._marks = bytearray()
         # The numbers that this process gave its phases, and ours, which are unique over all files.
@@ -189,6 +191,7 @@ class Events:
         return True
 
     def _stop(self, t: int, record: dict[str, Any]) -> bool:
+        self.closed = self.closed or self._readings
         return True
 
     def _fact(self, t: int, record: dict[str, Any]) -> bool:

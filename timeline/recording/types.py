@@ -164,6 +164,8 @@ class Run:
         backend: the name of what read host memory, as `Channel.source`.
         end: ``exited`` (with ``exit_code``), ``killed`` (with ``signal``, where known),
             ``cut-off`` (no end was written and no writer lives), ``running``.
+        seen_to_end: whether a reading tells of the last moments of an ended run: one that the
+            process took itself when it closed its marks, or the kernel's word after its end.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
     """
 
@@ -179,6 +181,7 @@ class Run:
     end: End
     exit_code: int | None = None
     signal: str | None = None
+    seen_to_end: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

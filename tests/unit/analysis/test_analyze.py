@@ -376,10 +376,15 @@ def test_a_hundred_thousand_phases_come_out_as_they_were():
     assert it.channels[0].peak >= 400 * MiB
 
 
-def test_the_moments_before_a_kill_that_nobody_read_cost_the_run_its_exactness():
+def test_last_moments_that_nobody_read_cost_the_run_its_exactness():
     killed = analyze(recording(300, 3, end="killed")).channels[0]
     assert not killed.exact
     assert "before it was killed were not seen" in killed.reason
     cut = analyze(recording(300, 3, end="cut-off")).channels[0]
     assert (cut.exact, "cut off" in cut.reason) == (False, True)
-    assert analyze(recording(300, 3)).channels[0].exact
+    whole = recording(300, 3)
+    assert analyze(whole).channels[0].exact
+    left = replace(
+        whole, run=replace(whole.run, seen_to_end=False, ended_ns=whole.run.ended_ns + 1)
+    )
+    assert "before it ended were not seen" in analyze(left).channels[0].reason
