@@ -75,9 +75,11 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
         base = self._bases.get(storage._cdata)
         if base is None:
             base = torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="cpu")
-            if base.untyped_storage().nbytes() != numbers * base.element_size():
-                base = torch.empty(numbers, dtype=dtype, device="cpu")  # a part of its storage
-            self._bases[storage._cdata] = base
+            if base.untyped_storage().nbytes() == numbers * base.element_size():
+                self._bases[storage._cdata] = base
+                return base
+            # It is a part of its storage, or has more numbers than that.
+            base = self._bases[storage._cdata] = torch.empty(numbers, dtype=dtype, device="cpu")
         if base.dtype != dtype:
             count = base.untyped_storage().nbytes() // base.element_size()
             base = base.as_strided((count,), (1,), 0).view(dtype)
