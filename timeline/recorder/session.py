@@ -42,6 +42,10 @@ share of the time at about 2 % where marks come densely, and never runs dry wher
 more than 2 ms. A mark that finds it dry carries time alone, and its phase is not exact."""
 
 
+NAMES_KEPT = 256
+"""Of a program that names each phase anew, the first so many are kept spelled out; 30 KiB."""
+
+
 class Session:
     """The writer of one process's ``events.<pid>.jsonl``, and its exact readings.
 
@@ -67,7 +71,8 @@ class Session:
         self.lost = ""
         self._tokens = float(READINGS_IN_A_BURST)
         self._refilled_ns = self._now()
-        self._dry = False
+        self._dry_until_ns = 0
+        self._spelled: dict[tuple[str, str], str] = {}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         path = os.path.join(directory, f"events.{self.pid}.jsonl")
         self._fd = out_of_the_way(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644))
@@ -89,12 +94,19 @@ class Session:
             return -1
         number = next(_numbers)
         parent = f',"up":{up}' if up >= 0 else ""
-        more = f',"w":{quote(detail)}' if detail else ""
+        named = self._spelled.get((path, detail)) or self._spell(path, detail)
         self._write(
-            f'{{"k":"b","i":{number},"p":{quote(path)}{parent},"th":{get_ident()}'
-            f"{more}{self._reading()}}}\n"
+            f'{{"k":"b","i":{number},{named}{parent},"th":{get_ident()}{self._reading()}}}\n'
         )
         return number
+
+    def _spell(self, path: str, detail: str) -> str:
+        """The keys of a phase's name, kept: a training begins the same few all the time."""
+        more = f',"w":{quote(detail)}' if detail else ""
+        named = f'"p":{quote(path)}{more}'
+        if len(self._spelled) < NAMES_KEPT:
+            self._spelled[path, detail] = named
+        return named
 
     def end(self, number: int) -> None:
         """The phase of that number ends."""
@@ -143,20 +155,16 @@ class Session:
         """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
         own = self.own
         now = self._now()
-        if own is None:
+        if own is None or now < self._dry_until_ns:
             return f',"t":{now}'
         gained = (now - self._refilled_ns) / READING_EVERY_NS
         self._refilled_ns = now
-        tokens = min(self._tokens + gained, READINGS_IN_A_BURST)
-        if self._dry and tokens < READINGS_IN_A_BURST / 2:
+        self._tokens = min(self._tokens + gained, READINGS_IN_A_BURST)
+        if self._tokens < 1:
             # Once dry, stay so until a burst is worth it: phases are exact in runs, not at random.
-            self._tokens = tokens
+            self._dry_until_ns = now + READINGS_IN_A_BURST // 2 * READING_EVERY_NS
             return f',"t":{now}'
-        self._dry = tokens < 1
-        if self._dry:
-            self._tokens = tokens
-            return f',"t":{now}'
-        self._tokens = tokens - 1
+        self._tokens -= 1
         try:
             begun, t, rss, high, blind = own.read()
         except (OSError, ValueError, IndexError) as error:
