@@ -122,6 +122,17 @@ def test_while_memory_only_grows_the_mark_is_left_alone(target, monkeypatch):
 
 
 @linux
+def test_its_descriptors_are_out_of_the_programs_way(target, tmp_path):
+    probe = LinuxProbe(target.pid)
+    with open(tmp_path / "programs own", "wb") as file:
+        assert probe.read() is not None
+        held = {int(fd) for fd in os.listdir("/proc/self/fd")} - {file.fileno()}
+    probe.close()
+    opened = held - {int(fd) for fd in os.listdir("/proc/self/fd")}
+    assert len([fd for fd in opened if fd >= 500]) == 3
+
+
+@linux
 def test_without_exactness_nothing_is_ever_reset(target):
     target.tell("spike", 100)
     probe = LinuxProbe(target.pid, exact=False)

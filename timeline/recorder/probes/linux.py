@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from timeline.recorder.reading import out_of_the_way
 from timeline.recording.format import BLIND, HIGH_IS_KNOWN
 
 TYPE_CHECKING = False
@@ -121,7 +122,8 @@ class LinuxProbe:
         return int(fields[7]) + int(fields[9])
 
     def _descriptor(self, path: str, flags: int) -> int:
-        fd = os.open(path, flags | os.O_CLOEXEC)
+        # In the thread of somebody's program, which may close and open what it likes.
+        fd = out_of_the_way(os.open(path, flags | os.O_CLOEXEC))
         self._open.append(fd)
         return fd
 
