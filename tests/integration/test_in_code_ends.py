@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import clean_environment
 from timeline import load
+from timeline.recorder.beside import NOT_RECORDED
 from timeline.recording.types import Kind
 
 
@@ -129,7 +130,9 @@ def test_a_sampler_that_hangs_is_ended_within_a_bound(started, tmp_path):
     process = started(PROGRAM)
     sampler = sampler_of(tmp_path / "run")
     os.kill(sampler, signal.SIGSTOP)
+    begun = time.monotonic()
     out, err = process.communicate("go on\n")
+    assert time.monotonic() - begun < 4.5
     assert (out, process.returncode) == ("over\n", 0)
     assert err.count("timeline:") == 1
     assert "was killed" in err
@@ -231,5 +234,5 @@ def test_a_very_short_recording_is_whole(write_script, run_python, tmp_path):
     ended = run_python(script)
     assert ended.stderr == ""
     recording = load(tmp_path / "run")
-    assert (recording.run.end, recording.damage, recording.missing) == ("exited", (), ())
+    assert (recording.run.end, recording.damage, recording.missing) == ("exited", (), NOT_RECORDED)
     assert len(recording.series["host.rss"]) > 0

@@ -79,6 +79,7 @@ class Worker:
 
         told = self._write(json.dumps(words).encode("ascii") + b"\n", STOP_S)
         # One that has said nothing yet is still starting, after a short recording.
+        self._read(0)
         ended = self._read(STOP_S if self._heard else START_S)
         if not ended:
             self._kill()
