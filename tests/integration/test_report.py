@@ -106,7 +106,7 @@ def test_a_file_of_mprof_is_shown(report, tmp_path):
         (["nothing"], 1, "nothing: no such file or directory"),
         (["empty"], 1, "empty"),
         (["foreign"], 1, "not a recording"),
-        (["foreign.dat"], 1, "neither a run directory"),
+        (["foreign.dat"], 1, "no run directory of timeline, no file of mprof"),
         (["newer"], 1, "newer"),
         (["old.dat", "-o", "chart.pdf"], 2, ".html, .png, .json, .txt"),
         (["old.dat", "-o", "chart"], 2, "no suffix"),
