@@ -87,6 +87,7 @@ class Beside:
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
         self._lost = ""
+        self._gone: dict[str, int] | None = None
         self._high = 0
         self._last_rss = 0
         self._sampler = Sampler(
@@ -159,6 +160,9 @@ class Beside:
         self._told.set()
         self._thread.join(ENDS_WITHIN_S)
         ended = _both_clocks()
+        if end == "killed" and signal is None and self._gone:
+            # Nobody waited for it: the sampler saw it go before anyone else looked.
+            ended = self._gone
         last = last if self._probe.exact else 0
         # Told after the end, the kernel's maximum has no RSS of its own moment beside it. Only a
         # rise is kept, and then as both: that much was resident, at some time since.
@@ -188,6 +192,8 @@ class Beside:
         try:
             if not self._sampler.run():
                 self._lost = self._writer.lost or "samples end early: a row could not be written"
+            elif not self._told.is_set():
+                self._gone = _both_clocks()
         except Exception as error:
             self._lost = f"samples end early: {type(error).__name__}: {error}"
         if self._lost:
