@@ -2,60 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-
-# A test that hangs must not take CI's whole time; a run of this machine's slowest takes a minute.
-TIME_LIMIT_S = 240
-
-
-@dataclass
-class Ended:
-    """A process that ended: its exit code (negative: a signal's number) and what it printed."""
-
-    code: int
-    stdout: str
-    stderr: str
-    recording: Path | None = None
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    """This environment, as a person's shell would have it: nothing of pytest's or of a recorder's.
-
-    The checkout is importable from any directory, since the project may not be installed.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTEST_", "TIMELINE_", "PYTHON")) and name != "COLUMNS"
-    }
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
-
-
-def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None, **options) -> Ended:
-    """Run a command to its end, in a session of its own, with no standard input but `input`."""
-    if "input" not in options:
-        options["stdin"] = subprocess.DEVNULL
-    process = subprocess.run(
-        command,
-        cwd=cwd,
-        env=clean_environment(**(env or {})),
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT_S,
-        start_new_session=True,
-        **options,
-    )
-    return Ended(process.returncode, process.stdout, process.stderr)
+from running import Ended, run
 
 
 @pytest.fixture

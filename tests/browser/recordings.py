@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from synthetic import MS, MiB, recording
 
-from tests.synthetic import MS, MiB, recording
 from timeline.recording.types import UNKNOWN, Channel, Kind, Marks, Recording, Series
 
 # A phase: begin and end as shares of the run, its path, the place of the one around it, a detail.

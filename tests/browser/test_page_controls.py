@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic import recording
 
 from tests.browser import recordings
-from tests.synthetic import recording
 from timeline.units import format_duration
 from timeline.views.palette import PALETTES
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from synthetic import recording
 
 from tests.browser import recordings
-from tests.synthetic import recording
 from timeline.units import format_bytes, format_duration
 
 pytestmark = pytest.mark.browser

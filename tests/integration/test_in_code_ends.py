@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from running import clean_environment
 
-from tests.conftest import clean_environment
 from timeline import load
 from timeline.recorder.beside import NOT_RECORDED
 from timeline.recording.types import Kind

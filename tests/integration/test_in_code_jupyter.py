@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
+from running import clean_environment
 
-from tests.conftest import clean_environment
 from timeline import load
 from timeline.recording.types import Kind
 

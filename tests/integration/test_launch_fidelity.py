@@ -8,8 +8,7 @@ import textwrap
 import zipfile
 
 import pytest
-
-from tests.conftest import ROOT
+from running import ROOT
 
 # What differs between any two runs of anything.
 _ADDRESS = re.compile(r"0x[0-9a-f]+|started [0-9]+")

@@ -10,8 +10,8 @@ import textwrap
 
 import numpy as np
 import pytest
+from running import clean_environment
 
-from tests.conftest import clean_environment
 from timeline.analysis.analyze import analyze
 from timeline.interchange.loading import load
 from timeline.recorder.command import LOADED_FIRST

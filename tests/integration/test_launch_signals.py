@@ -12,8 +12,8 @@ import time
 from collections import Counter
 
 import pytest
+from running import clean_environment
 
-from tests.conftest import clean_environment
 from timeline.interchange.loading import load
 
 COUNTS_SIGNALS = """

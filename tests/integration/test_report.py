@@ -27,7 +27,7 @@ MPROF = "CMDLINE python old.py\nMEM 10.0 100.0\nMEM 30.0 101.0\n"
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """A real recording, made once."""
-    from conftest import run
+    from running import run
 
     place = tmp_path_factory.mktemp("recorded")
     (place / "program.py").write_text(PROGRAM)
@@ -169,7 +169,7 @@ def test_width_and_colour_follow_the_environment(report, recorded):
 
 
 def test_a_reader_that_leaves_early_is_no_error(recorded, tmp_path):
-    from conftest import clean_environment
+    from running import clean_environment
 
     names = "".join(f"FUNC f{i} 1.0 {i}.0 1.0 {i}.5 0\n" for i in range(20_000))
     (tmp_path / "many.dat").write_text(MPROF + names)
@@ -189,7 +189,7 @@ def test_a_reader_that_leaves_early_is_no_error(recorded, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_one_sentence(recorded, tmp_path):
-    from conftest import clean_environment
+    from running import clean_environment
 
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
@@ -206,7 +206,7 @@ def test_a_full_disk_is_one_sentence(recorded, tmp_path):
 
 
 def test_a_running_recording_can_be_shown(report, tmp_path):
-    from conftest import clean_environment
+    from running import clean_environment
 
     (tmp_path / "waits.py").write_text(
         "import sys, timeline\n"
@@ -269,7 +269,7 @@ def test_hostile_names_reach_no_terminal(report, run_timeline, write_script):
 
 
 def test_ctrl_c_leaves_no_half_file(recorded, tmp_path):
-    from conftest import clean_environment
+    from running import clean_environment
 
     process = subprocess.Popen(
         [sys.executable, "-m", "timeline", "report", str(recorded), "-o", "x.html"],

@@ -12,7 +12,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from running import ROOT, run
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from synthetic import recording
 
 from tests.browser import recordings
-from tests.synthetic import recording
 from timeline.analysis.analyze import analyze
 from timeline.views import html
 from timeline.views.page.chart import build

@@ -1,0 +1,80 @@
+"""The peak of a step by theory against the allocator's truth in a real one."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import timeline  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def nbytes(tensors):
+    storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors}
+    return sum(each.nbytes() for each in storages.values())
+
+
+def true_peak(model, optimizer, inputs):
+    """The oracle: what stands, and the most on top of it that torch allocates in the third step."""
+
+    def step():
+        optimizer.zero_grad()
+        out = model(inputs)
+        loss = out.sum()
+        loss.backward()
+        optimizer.step()
+
+    step()
+    step()
+    optimizer.zero_grad()
+    state = [t for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
+    standing = nbytes([*model.parameters(), *model.buffers(), inputs, *state])
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        step()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return standing + most
+
+
+def vit():
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(
+        image_size=64, patch_size=8, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=256
+    )
+
+
+def resnet18():
+    from torchvision.models import resnet18
+
+    return resnet18()
+
+
+@pytest.mark.parametrize(
+    ("make", "optimizer", "options", "within"),
+    [
+        pytest.param(vit, "sgd", {}, 0, id="vit-sgd"),
+        pytest.param(vit, "adam", {"foreach": False}, 0, id="vit-adam"),
+        pytest.param(vit, "adamw", {"foreach": True}, 0, id="vit-adamw-foreach"),
+        pytest.param(vit, "adamw", {"fused": True}, 0, id="vit-adamw-fused"),
+        # What oneDNN has inside a convolution's backward is named, not counted.
+        pytest.param(resnet18, "sgd", {}, 0.01, id="resnet18-sgd"),
+        pytest.param(resnet18, "adamw", {"foreach": True}, 0.01, id="resnet18-adamw-foreach"),
+    ],
+)
+def test_the_peak_of_a_step_is_the_allocators(make, optimizer, options, within):
+    pytest.importorskip("torchvision")
+    text = ",".join([optimizer, "lr=0.001", *(f"{key}={value}" for key, value in options.items())])
+    told = timeline.breakdown(make, text, (3, 64, 64), batch=4)
+    model = make()
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    real = kind(model.parameters(), lr=0.001, **options)
+    truth = true_peak(model, real, torch.randn(4, 3, 64, 64))
+    assert told.peak.bytes == pytest.approx(truth, rel=within, abs=64)
