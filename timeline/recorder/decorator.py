@@ -51,7 +51,7 @@ def record(function: Any = None, /, **options: Any) -> Any:
     Args:
         function: what to record, where no option is given.
         **options: those of `Recorder`. ``directory`` names the first recording; a later one, and
-            one that finds something there, has a number behind it.
+            one that finds something there, has a number behind it. ``force`` is for the first.
 
     Raises:
         UsageError: an option cannot be, or what is decorated is no function.
@@ -149,6 +149,8 @@ class _Call:
             try:
                 self._recorder = _recorder(self._options)
                 self._recorder.start()
+                # What force overwrites is of before: the next call must not overwrite this one.
+                self._options["force"] = False
             except Exception as error:
                 self._recorder = None
                 say(f"{self._path} is not recorded: {error}")

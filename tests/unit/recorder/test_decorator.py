@@ -288,3 +288,15 @@ def test_switched_off_calls_pass_straight_through(monkeypatch, tmp_path):
         assert sessions.current is None
     assert recorder.directory == ""
     assert os.listdir() == []
+
+
+def test_force_overwrites_what_was_there_and_not_the_call_before(tmp_path):
+    @timeline.record(directory=tmp_path / "run", charts=False, sampler="thread", force=True)
+    def call(text):
+        timeline.mark(text)
+
+    call("one")
+    call("two")
+    for name, text in (("run", "one"), ("run-2", "two")):
+        marks = load_directory(tmp_path / name).marks
+        assert [each.name for each in marks if each.kind is Kind.TEXT] == [text]
