@@ -48,6 +48,10 @@ def analyze(recording: Recording) -> Analysis:
         summaries = tuple(_inexact(each, reason) for each in summaries)
         outside = _inexact(outside, reason) if outside else None
         instances = replace(instances, exact=np.zeros(len(instances), bool))
+    elif outside and len(host) and not spans.open.any():
+        # A phase that is open at the end is not exact anyway; else the end lies outside of all.
+        unseen = _unseen_end(run, int(host.t_ns[-1]))
+        outside = _inexact(outside, unseen) if unseen else outside
     return Analysis(
         title=_title(run),
         run=run,

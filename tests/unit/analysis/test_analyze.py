@@ -388,3 +388,5 @@ def test_last_moments_that_nobody_read_cost_the_run_its_exactness():
         whole, run=replace(whole.run, seen_to_end=False, ended_ns=whole.run.ended_ns + 1)
     )
     assert "before it ended were not seen" in analyze(left).channels[0].reason
+    assert not analyze(left).outside.peak["host.rss"].exact
+    assert analyze(whole).outside.peak["host.rss"].exact
