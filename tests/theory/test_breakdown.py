@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 
@@ -228,9 +229,12 @@ def test_meta_fake_real_and_a_function_tell_the_same():
     assert told[0] == told[1] == told[2] == told[3]
 
 
-def test_an_optimizer_that_has_run_is_weighed_as_it_is():
+@pytest.mark.parametrize("options", [{}, {"foreach": True}, {"fused": True}])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_an_optimizer_that_has_run_is_weighed_as_it_is(kind, options):
     model = small()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    options = options | ({"momentum": 0.9} if kind is torch.optim.SGD else {})
+    optimizer = kind(model.parameters(), lr=0.1, **options)
     inputs = torch.randn(4, 3, 8, 8)
     real_step(model, optimizer, inputs)
     told = timeline.breakdown(model, optimizer, inputs)
@@ -313,6 +317,48 @@ def test_what_is_no_model_is_told_of():
         timeline.breakdown(lambda: 3)
     with pytest.raises(TimelineError, match="no parameter of this model"):
         timeline.breakdown(small(), torch.optim.SGD(small().parameters()))
+
+
+class Locked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+        self.inner = nn.Linear(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Locked(), "Locked cannot be copied by copy.deepcopy.*lock"),
+        (torch.jit.script(nn.Linear(3, 3)), "a ScriptModule cannot be followed"),
+        (nn.Linear(3, 3).requires_grad_(False), "no tensor that requires a gradient"),
+    ],
+)
+def test_what_cannot_be_followed_is_told_of(model, words):
+    with pytest.raises(BreakdownError, match=words):
+        timeline.breakdown(model, inputs=(3,))
+
+
+def test_packed_weights_are_named_and_not_counted_as_none():
+    model = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)))
+    told = timeline.breakdown(model, inputs=(3,), train=False)
+    assert "weights packed by LinearPackedParams" in told.not_counted
+
+
+def test_adapters_train_alone():
+    class Adapted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base = nn.Linear(64, 64).requires_grad_(False)
+            self.down = nn.Linear(64, 4, bias=False)
+            self.up = nn.Linear(4, 64, bias=False)
+
+        def forward(self, x):
+            return self.base(x) + self.up(self.down(x))
+
+    model = nn.Sequential(Adapted(), nn.ReLU(), Adapted())
+    told = assert_is_what_torch_does(model, torch.optim.Adam, torch.randn(8, 64))
+    assert told.categories["gradient"] == 2 * 2 * 64 * 4 * 4
 
 
 def test_inference_keeps_parameters_and_what_is_passed_on():

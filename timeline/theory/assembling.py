@@ -66,6 +66,7 @@ def assemble(
         if train and optimizer is not None and own is None:
             copied = optimizers.make(optimizer, subject.parameters())
         rows = _standing(subject.parts, notes)
+        _packed(model, notes)
         trace = None
         if inputs is not None:
             args, kwargs = fake_inputs(inputs, batch, subject.floating())
@@ -160,6 +161,17 @@ def _standing(parts: Sequence[Part], notes: _Notes) -> dict[str, _Row]:
         more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
         notes.assumptions.append(f"tied weights count once: {', '.join(tied[:3])}{more}")
     return rows
+
+
+def _packed(model: torch.nn.Module, notes: _Notes) -> None:
+    """Say which layers hold their weights in something that is no tensor, as quantized ones do."""
+    kinds = {
+        type(each).__name__
+        for each in model.modules()
+        if any(isinstance(held, torch.ScriptObject) for held in vars(each).values())
+    }
+    if kinds:
+        notes.not_counted.append(f"weights packed by {', '.join(sorted(kinds))}")
 
 
 def _gradients(parts: Sequence[Part], rows: Mapping[str, _Row], *, traced: bool) -> int:

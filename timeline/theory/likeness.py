@@ -37,13 +37,18 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
         self.memo: dict[int, Any] = {}
         self._kept: list[torch.Tensor] = []
 
-    def copy(self, tensor: torch.Tensor, *, cast: bool = True) -> torch.Tensor:
-        """The likeness of a tensor, the same one each time.
+    def copy_state(self, tensor: torch.Tensor) -> None:
+        """Make the likeness of a tensor of an optimizer's state, which is not cast."""
+        scalar = tensor.dim() == 0 and tensor.device.type == "cpu"
+        if scalar and not isinstance(tensor, FakeTensor):
+            value = tensor.item()  # of the steps: the optimizer asks for it
+            with self._mode:
+                self._keep(tensor, torch.tensor(value, dtype=tensor.dtype))
+        else:
+            self.copy(tensor, cast=False)
 
-        Args:
-            tensor: of the model or of its optimizer's state.
-            cast: whether it is cast with the model, as its floating tensors are.
-        """
+    def copy(self, tensor: torch.Tensor, *, cast: bool = True) -> torch.Tensor:
+        """The likeness of a tensor, the same one each time."""
         known = self.memo.get(id(tensor))
         if known is None:
             if torch.nn.parameter.is_lazy(tensor):
@@ -57,9 +62,12 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
                 known = torch.nn.Parameter(known, requires_grad=tensor.requires_grad)
             elif tensor.is_leaf:
                 known.requires_grad_(tensor.requires_grad)
-            self.memo[id(tensor)] = known
-            self._kept.append(tensor)  # deepcopy's memo goes by id: none may be used twice
+            self._keep(tensor, known)
         return known
+
+    def _keep(self, tensor: torch.Tensor, likeness: torch.Tensor) -> None:
+        self.memo[id(tensor)] = likeness
+        self._kept.append(tensor)  # deepcopy's memo goes by id: none may be used twice
 
     def _likeness(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         if tensor.layout is not torch.strided:
@@ -67,9 +75,6 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
                 f"a tensor of the model has the layout {tensor.layout}: only strided ones can be "
                 "weighed"
             )
-        if tensor.dim() == 0 and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
-            # The step of an optimizer: its code asks for the value.
-            return torch.tensor(tensor.item(), dtype=dtype)
         storage = tensor.untyped_storage()
         numbers = -(-storage.nbytes() // tensor.element_size())
         base = self._bases.get(storage._cdata)
@@ -108,11 +113,15 @@ def likeness(
     Raises:
         BreakdownError: a tensor of the model has no shape yet, or the model cannot be copied.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BreakdownError(
+            "a ScriptModule cannot be followed: give the module that it was compiled from"
+        )
     copier = _Copier(mode, cast)
     for tensor in (*model.parameters(), *model.buffers()):
         copier.copy(tensor)
     for tensor in tensors_in(list(optimizer.state.values()) if optimizer else ()):
-        copier.copy(tensor, cast=False)
+        copier.copy_state(tensor)
     try:
         with copier:
             return copy.deepcopy((model, optimizer), copier.memo)
@@ -120,8 +129,8 @@ def likeness(
         raise
     except Exception as error:
         raise BreakdownError(
-            f"{type(model).__name__} cannot be copied by copy.deepcopy "
-            f"({type(error).__name__}: {error}): give a function that makes it"
+            f"{type(model).__name__} cannot be copied by copy.deepcopy, and only a copy is looked "
+            f"at ({type(error).__name__}: {error})"
         ) from error
 
 
