@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,13 +112,17 @@ class Witness:
             return False
         poll = select.poll()
         poll.register(self._told, select.POLLIN)
-        while number not in self._got and poll.poll(TOLD_WITHIN_MS):
-            told = os.read(self._told, 64)
-            if not told:
-                # It is gone: from here on all is passed on.
-                self._close()
-                return False
-            self._got += told
+        try:
+            while number not in self._got and poll.poll(TOLD_WITHIN_MS):
+                told = os.read(self._told, 64)
+                if not told:
+                    # It is gone: from here on all is passed on.
+                    self._close()
+                    return False
+                self._got += told
+        except OSError:
+            # Another signal's handler ran while this one waited, and found it gone.
+            return False
         if number in self._got:
             self._got.remove(number)
             return True
@@ -133,10 +138,10 @@ class Witness:
                 pass
 
     def _close(self) -> None:
-        for fd in (self._told, self._alive):
+        fds, self._told, self._alive = (self._told, self._alive), -1, -1
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
-        self._told = self._alive = -1
 
 
 def _witness(numbers: list[int], tell: int, lives: int, others: tuple[int, ...]) -> None:
