@@ -127,6 +127,17 @@ def test_a_signal_to_the_program_alone_reaches_it_once(start):
     assert out.strip() == "['SIGTERM']"
 
 
+def test_a_signal_to_the_witness_alone_does_not_swallow_a_later_one_to_the_launcher(start):
+    process, pid = start(COUNTS_SIGNALS)
+    (witness,) = set(group_of(process.pid)) - {process.pid, pid}
+    os.kill(witness, signal.SIGUSR1)
+    time.sleep(1.2)
+    os.kill(process.pid, signal.SIGUSR1)
+    time.sleep(0.3)
+    out, _ = process.communicate("\n")
+    assert out.strip() == "['SIGUSR1']"
+
+
 @pytest.mark.parametrize("to_group", [True, False], ids=["to the group", "to the launcher"])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"])
 def test_a_signal_that_ends_the_program_ends_both_the_same_way(name, to_group, start, tmp_path):

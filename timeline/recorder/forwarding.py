@@ -24,6 +24,13 @@ TOLD_WITHIN_MS = 100
 """How long the witness may take to be told what the launcher was. It takes microseconds, but on a
 loaded machine it has to get a processor first."""
 
+FORGOTTEN_NS = 1_000_000_000
+"""What the witness got this long ago was no part of a signal that the launcher gets now. Two of a
+kind in a row may come to the launcher as one, and what is left of them must not stand for a later
+one."""
+
+_STRUCK_BYTES = 9
+"""A signal's number in one byte, and when it came in eight."""
 
 GONE = -1
 
@@ -89,7 +96,7 @@ class Witness:
     def __init__(self) -> None:
         self._pid = 0
         self._told = self._alive = -1
-        self._got: list[int] = []
+        self._got: list[tuple[int, int]] = []
 
     def start(self, numbers: list[int]) -> None:
         """Fork it; no thread of this process may run yet."""
@@ -113,19 +120,29 @@ class Witness:
         poll = select.poll()
         poll.register(self._told, select.POLLIN)
         try:
-            while number not in self._got and poll.poll(TOLD_WITHIN_MS):
-                told = os.read(self._told, 64)
+            while not self._take(number):
+                if not poll.poll(TOLD_WITHIN_MS):
+                    return False
+                told = os.read(self._told, 7 * _STRUCK_BYTES)
                 if not told:
                     # It is gone: from here on all is passed on.
                     self._close()
                     return False
-                self._got += told
-        except OSError:
-            # Another signal's handler ran while this one waited, and found it gone.
+                for at in range(0, len(told), _STRUCK_BYTES):
+                    when = int.from_bytes(told[at + 1 : at + _STRUCK_BYTES], "little")
+                    self._got.append((told[at], when))
+        except (OSError, ValueError):
+            # Another signal's handler ran meanwhile, and found it gone, or took what was here.
             return False
-        if number in self._got:
-            self._got.remove(number)
-            return True
+        return True
+
+    def _take(self, number: int) -> bool:
+        since = time.monotonic_ns() - FORGOTTEN_NS
+        self._got = [each for each in self._got if each[1] >= since]
+        for each in self._got:
+            if each[0] == number:
+                self._got.remove(each)
+                return True
         return False
 
     def end(self) -> None:
@@ -154,9 +171,15 @@ def _witness(numbers: list[int], tell: int, lives: int, others: tuple[int, ...])
             except OSError:
                 pass
         os.set_blocking(tell, False)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+
+        def struck(number: int, frame: FrameType | None) -> None:
+            try:
+                os.write(tell, bytes([number]) + time.monotonic_ns().to_bytes(8, "little"))
+            except OSError:
+                pass  # nobody has read for a long time
+
         for number in numbers:
-            signal.signal(number, lambda number, frame: None)
+            signal.signal(number, struck)
         os.read(lives, 1)
     finally:
         os._exit(0)
