@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from timeline import analyze, load
+from timeline.recorder.beside import NOT_RECORDED
 from timeline.recording.types import Kind
 
 MiB = 1 << 20
