@@ -216,6 +216,28 @@ def test_an_ignored_signal_stays_ignored(start):
     assert ended[1][0] == 6
 
 
+def test_an_exit_code_that_something_else_took_is_not_said_to_be_0(
+    write_script, run_python, tmp_path
+):
+    write_script("import time; time.sleep(0.3); raise SystemExit(7)", "seven.py")
+    starts = write_script(
+        "import os, signal, sys, time\n"
+        "from timeline.cli.main import main\n"
+        "def reap(number, frame):\n"
+        "    try:\n"
+        "        while os.waitpid(-1, os.WNOHANG)[0]: pass\n"
+        "    except ChildProcessError: pass\n"
+        "signal.signal(signal.SIGCHLD, reap)\n"
+        "sys.exit(main(['--no-charts', '-o', 'run.timeline', 'seven.py']))\n",
+        "starts.py",
+    )
+    ended = run_python(starts)
+    assert ended.code == 1
+    assert ended.stderr.count("the program's exit code is not known") == 1
+    run = load(tmp_path / "run.timeline").run
+    assert (run.end, run.exit_code) == ("exited", None)
+
+
 def test_a_program_that_is_stopped_with_its_launcher_goes_on_and_the_gap_stays(start, tmp_path):
     process, pid = start(COUNTS_SIGNALS)
     # What Ctrl-Z sends, SIGTSTP, does nothing to a group without a shell.

@@ -124,6 +124,8 @@ def _end_as(ended: Ended) -> int:
     """The exit code of a program that exited; otherwise this process ends by the same signal."""
     if ended.code is not None:
         return ended.code
+    if not ended.signal:  # nobody knows: not a success, at least
+        return 1
     try:
         import resource
 

@@ -44,11 +44,11 @@ class Ended:
     """How a program ended.
 
     Attributes:
-        code: its exit code; None if a signal killed it.
+        code: its exit code; None if a signal killed it, or if it is not known.
         signal: that signal's number, or 0.
     """
 
-    def __init__(self, code: int | None, signal: int) -> None:
+    def __init__(self, code: int | None, signal: int = 0) -> None:
         self.code = code
         self.signal = signal
 
@@ -144,7 +144,7 @@ def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[s
 
 def _start(words: list[str], environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [own_name(), *words],
             executable=sys.executable,
             env=environment,
@@ -153,6 +153,11 @@ def _start(words: list[str], environment: dict[str, str] | None) -> subprocess.P
         )
     except OSError as error:
         raise TimelineError(f"{sys.executable} cannot be started: {error.strerror}") from None
+    # Inherited by the program, as it would be; for us it would lose how it ended. Before, it would
+    # not be inherited; and no Python gets to its end in the time between.
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return process
 
 
 def _wait(process: subprocess.Popen[bytes], signals: Forwarding) -> tuple[Ended, int]:
@@ -162,9 +167,6 @@ def _wait(process: subprocess.Popen[bytes], signals: Forwarding) -> tuple[Ended,
     """
     last = 0
     if hasattr(os, "waitid"):
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-            # Inherited by the program, as it would be; for us it would lose how it ended.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             signals.no_more()
@@ -177,12 +179,15 @@ def _wait(process: subprocess.Popen[bytes], signals: Forwarding) -> tuple[Ended,
             if alone and usage.ru_maxrss > inherited:
                 last = usage.ru_maxrss << 10
         except ChildProcessError:
-            process.returncode = 0
+            signals.no_more()
+            process.returncode = 0  # for subprocess; nothing is known
+            say("the program's exit code is not known: something else in this process took it")
+            return Ended(None), 0
     code = process.wait()
     signals.no_more()
     if code < 0 and os.name == "posix":
         return Ended(None, -code), last
-    return Ended(code, 0), last
+    return Ended(code), last
 
 
 def _waited_for_no_child(pid: int) -> bool:
