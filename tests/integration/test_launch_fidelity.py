@@ -399,6 +399,21 @@ def test_a_module_beside_the_script_that_we_would_hide_keeps_its_place(
     assert "no phases" in recorded.stderr
 
 
+def test_a_recorder_that_no_pythonpath_can_hold_leaves_nothing_in_the_environment(
+    write_script, run_python, tmp_path
+):
+    place = tmp_path / "a:b"
+    place.mkdir()
+    (place / "timeline").symlink_to(ROOT / "timeline")
+    script = write_script("import os; print(sorted(os.environ.items()))")
+    plain = run_python(script, cwd=place)
+    recorded = run_python(
+        "-m", "timeline", "--no-charts", "-o", tmp_path / "run.timeline", script, cwd=place
+    )
+    same(plain, recorded)
+    assert "no phases: PYTHONPATH cannot hold" in recorded.stderr
+
+
 def test_profile_left_in_a_script_makes_phases(write_script, run_timeline):
     script = write_script(
         textwrap.dedent("""

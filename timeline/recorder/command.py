@@ -48,6 +48,8 @@ def why_no_phases(target: Sequence[str]) -> str:
     flags = sys.flags
     if flags.isolated or flags.ignore_environment or flags.no_site:
         return "Python was started with -I, -E or -S, and does not look for the recorder's part"
+    if os.pathsep in INJECT:
+        return f"PYTHONPATH cannot hold the recorder's directory, with a {os.pathsep} in {INJECT}"
     home = working_directory()
     if target[0] != "-m":
         script = os.path.realpath(target[0])
