@@ -123,6 +123,30 @@ def test_the_last_moments_of_a_killed_program_are_in_its_recording(write_script,
     assert load(ended.recording).run.signal == "SIGKILL"
 
 
+def test_what_a_killed_program_reached_unseen_is_a_mark_and_no_value(write_script, run_timeline):
+    script = write_script(
+        "import os, time\ntime.sleep(0.15)\nblock = b'x' * (300 << 20)\ndel block\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    ended = run_timeline(script, options=("--no-charts", "--interval", "30"))
+    series = host(ended.recording)
+    assert int(series.high[-1]) > 300 * MIB
+    assert int(series.value.max()) < 50 * MIB
+
+
+def test_the_peak_of_a_program_that_becomes_another_stays_where_it_was(write_script, run_timeline):
+    script = write_script(
+        "import os, time\nblock = b'x' * (300 << 20)\ntime.sleep(0.3)\n"
+        "os.execv('/bin/sleep', ['sleep', '0.5'])\n"
+    )
+    ended = run_timeline(script)
+    series = host(ended.recording)
+    assert int(series.high[-1]) < 20 * MIB
+    channel = analyze(load(ended.recording)).channels[0]
+    assert 305 * MIB < channel.peak < 330 * MIB
+    assert channel.exact
+
+
 def test_the_last_moments_of_a_childs_parent_are_not_taken_from_the_child(
     write_script, run_timeline
 ):

@@ -50,7 +50,7 @@ def analyze(recording: Recording) -> Analysis:
         instances = replace(instances, exact=np.zeros(len(instances), bool))
     elif outside and len(host) and not spans.open.any():
         # A phase that is open at the end is not exact anyway; else the end lies outside of all.
-        unseen = _unseen_end(run, int(host.t_ns[-1]))
+        unseen = _unseen_end(run, int(host.t_ns[-1]), outside.peak[HOST].bytes)
         outside = _inexact(outside, unseen) if unseen else outside
     return Analysis(
         title=_title(run),
@@ -123,7 +123,7 @@ def _channel(series: Series, readings: Readings, instances: Instances, run: Run)
     if exact and unknown:
         exact = False
         reason = f"{unknown} of {len(readings)} readings have no high-water mark to rely on"
-    if exact and (unseen := _unseen_end(run, int(readings.t_ns[-1]))):
+    if exact and (unseen := _unseen_end(run, int(readings.t_ns[-1]), int(readings.high[top]))):
         exact, reason = False, unseen
     steps = np.diff(series.t_ns)
     return ChannelSummary(
@@ -139,11 +139,13 @@ def _channel(series: Series, readings: Readings, instances: Instances, run: Run)
     )
 
 
-def _unseen_end(run: Run, last_ns: int) -> str:
-    """What an end hides after which, and before which, nothing read the mark; empty where none."""
+def _unseen_end(run: Run, last_ns: int, peak: int) -> str:
+    """What an end hides that may have been over a peak, since nothing read the mark; or nothing."""
     if run.end == "cut-off":
         return "the recording was cut off: what came after its last reading is not known"
     if run.end == "running" or run.seen_to_end or last_ns >= run.ended_ns:
+        return ""
+    if 0 < run.last <= peak:
         return ""
     unseen = format_duration((run.ended_ns - last_ns) / 1e9)
     ended = "was killed" if run.end == "killed" else "ended"

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from timeline.recorder.overall import Overall
 
 RISE = 64 << 10
-"""Below this a rise after the last sample is not worth a row."""
+"""Below this a rise over the largest reading is not worth a row, and may be none: the kernel's word
+after the end comes from the quick counters."""
 
 NOT_RECORDED = (
     "GPU memory and child processes: this version records the host memory of one process",
@@ -150,8 +151,8 @@ class Beside:
             end: ``exited`` or ``killed``.
             exit_code: of an exited process.
             signal: name of the signal that killed it, such as ``SIGKILL``.
-            last: what the kernel said after the end was the maximum since the last reading, in
-                bytes; 0 where it said nothing.
+            last: by the kernel's word after the end the most since the last reading, and before
+                an exec, in bytes; 0 where it said nothing.
             missing: a sentence for each thing that was found not to have been measured.
 
         Raises:
@@ -164,10 +165,10 @@ class Beside:
             # Nobody waited for it: the sampler saw it go before anyone else looked.
             ended = self._gone
         last = last if self._probe.exact else 0
-        # Told after the end, the kernel's maximum has no RSS of its own moment beside it. Only a
-        # rise is kept, and then as both: that much was resident, at some time since.
-        if last > self._last_rss + RISE:
-            self._keep(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, last, last)
+        # The kernel's word has no moment and no RSS beside it, and tells of the program before an
+        # exec as well. Only what no reading has seen becomes a row; else it is a bound and no more.
+        if last > self._high + RISE:
+            self._keep(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, self._last_rss, last)
         self._writer.close()
         if not self._thread.is_alive():
             self._probe.close()
@@ -183,7 +184,7 @@ class Beside:
                 "ended": ended,
                 "samples": {"host": self._writer.rows},
                 "hwm": self._high,
-                "last": last,
+                "last": min(last, self._high),
                 "missing": [*([lost] if lost else []), *missing],
             },
         )

@@ -170,6 +170,7 @@ def _run(
         end=ending.end,
         exit_code=summary.integer("exit_code", None, -(1 << 31), 1 << 32) if exited else None,
         signal=(summary.text("signal") or None) if killed else None,
-        seen_to_end=(exited and events.closed) or summary.integer("last", 0) > 0,
+        seen_to_end=exited and events.closed,
+        last=summary.integer("last", 0),
         facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
     )

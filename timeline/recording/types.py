@@ -164,8 +164,9 @@ class Run:
         backend: the name of what read host memory, as `Channel.source`.
         end: ``exited`` (with ``exit_code``), ``killed`` (with ``signal``, where known),
             ``cut-off`` (no end was written and no writer lives), ``running``.
-        seen_to_end: whether a reading tells of the last moments of an ended run: one that the
-            process took itself when it closed its marks, or the kernel's word after its end.
+        seen_to_end: whether the process took a last reading itself, when it closed its marks.
+        last: the most that can have been resident since the last reading, by the kernel's word
+            after the end, in bytes; 0 where it is not known.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
     """
 
@@ -182,6 +183,7 @@ class Run:
     exit_code: int | None = None
     signal: str | None = None
     seen_to_end: bool = False
+    last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

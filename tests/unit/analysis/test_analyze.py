@@ -389,4 +389,9 @@ def test_last_moments_that_nobody_read_cost_the_run_its_exactness():
     )
     assert "before it ended were not seen" in analyze(left).channels[0].reason
     assert not analyze(left).outside.peak["host.rss"].exact
+    # Bounded by the kernel's word after the end: under the run's peak, over that outside of phases.
+    peak = analyze(whole).channels[0].peak
+    bounded = analyze(replace(left, run=replace(left.run, last=peak)))
+    assert bounded.channels[0].exact
+    assert not bounded.outside.peak["host.rss"].exact
     assert analyze(whole).outside.peak["host.rss"].exact
