@@ -30,7 +30,8 @@ Reading = tuple[int, int, int, int, bool]
 """begun_ns, t_ns, rss, high (bytes), and whether memory moved unseen between read and reset."""
 
 _INTERRUPTED_NS = 200_000
-"""A read and its reset take 2 µs; past this the thread was interrupted between the two."""
+"""A read and its reset take 2 µs; past this the thread was interrupted between the two, and the
+reading is not relied on if there were page faults meanwhile."""
 
 SLACK_LIMIT = 1 << 20
 """Past this many bytes the quick counters are too coarse: see `counter_slack`."""
@@ -85,8 +86,9 @@ class OwnMemory:
             return self._read(now)
 
     def _read(self, now: Callable[[], int]) -> Reading:
-        # RSS first: pread lets go of the GIL. From here to the reset nothing does, so that no
-        # other thread of this program can run, and grow and shrink, between the two.
+        # RSS first: pread lets go of the GIL, and what comes after it is short. Another thread of
+        # this program may still run for a moment before the reset, since os.write lets go of the
+        # GIL too (and under the floor one more pread): what it takes and gives back there is lost.
         rss = int(os.pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
         begun = now()
         before = _getrusage(0)
