@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import clean_environment
+from running import ROOT, clean_environment
 
 from timeline import load
 from timeline.recorder.beside import NOT_RECORDED
@@ -229,6 +229,33 @@ def test_a_program_that_leaves_without_a_word_counts_as_killed(started, tmp_path
     assert process.wait() == 0
     assert gone(sampler_of(tmp_path / "run"))
     assert load(tmp_path / "run").run.end == "killed"
+
+
+def test_a_sampler_whose_backend_is_slow_to_import_is_waited_for(
+    write_script, run_python, tmp_path
+):
+    # The sampler alone is slow: it runs by -c. Both get the real module in the end.
+    write_script(
+        "import sys, time\n"
+        "if sys.argv[0] == '-c': time.sleep(3)\n"
+        "sys.path.remove(__file__.rpartition('/')[0])\n"
+        "del sys.modules['memory_profiler']\n"
+        "import memory_profiler\n",
+        "slow/memory_profiler.py",
+    )
+    script = write_script(
+        "import sys, timeline\n"
+        "place = [path for path in sys.path]\n"
+        "r = timeline.Recorder('run', charts=False, backend='memory_profiler')\n"
+        "sys.path[:] = place\n"
+        "with r: __import__('time').sleep(0.3)\n"
+    )
+    ended = run_python(script, env={"PYTHONPATH": f"{tmp_path / 'slow'}:{ROOT}"})
+    assert ended.stderr == ""
+    assert (tmp_path / "run" / "meta.json").exists()
+    recording = load(tmp_path / "run")
+    assert (recording.run.end, recording.missing) == ("exited", NOT_RECORDED)
+    assert len(recording.series["host.rss"]) > 0
 
 
 def test_a_very_short_recording_is_whole(write_script, run_python, tmp_path):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 START_S = 5.0
 """An interpreter starts in 15 ms; what takes this long is not one, or will be no help."""
 
+BEGIN_S = 20.0
+"""From its start to its first sample. A backend that is imported for the first time, from a slow
+disk, takes seconds; the program waits for them only where it ends before."""
+
 STOP_S = 2.0
 """The last reading and two small files take milliseconds."""
 
@@ -78,9 +82,9 @@ class Worker:
         import json
 
         told = self._write(json.dumps(words).encode("ascii") + b"\n", STOP_S)
-        # One that has said nothing yet is still starting, after a short recording.
+        # One that does not sample yet is still starting, after a short recording.
         self._read(0)
-        ended = self._read(STOP_S if self._heard else START_S)
+        ended = self._read(STOP_S if b"samples\n" in self._heard else BEGIN_S)
         if not ended:
             self._kill()
         self._reap()
@@ -91,7 +95,8 @@ class Worker:
             return ""
         if not told and not self._heard:
             return "the sampling process cannot be reached: its pipes were closed"
-        why = b" ".join(line for line in self._heard.splitlines() if not line.isdigit())
+        said_well = (b"%d" % self._pid(), b"samples")
+        why = b" ".join(line for line in self._heard.splitlines() if line not in said_well)
         said = f": {why.decode('utf-8', 'replace')}" if why else ""
         return f"the sampling process ended before the recording{said}"
 

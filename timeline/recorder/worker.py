@@ -3,7 +3,7 @@
 A thread in the user's process takes no sample while C code holds the GIL (0 to 1 during a
 ``json.loads`` of seconds); a process takes every one. It is started by `timeline.recorder.spawn`
 and speaks with it by two pipes: in come a line of JSON with what to do and a line with how the
-recording ended, out go its pid and, last, ``done``.
+recording ended, out go its pid, ``samples`` once it does, and, last, ``done``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 LOOK_EVERY_S = 0.1
 """How often to look whether the target lives. Its samples tell when it ended, not this."""
 
-DONE = b"done\n"
+SAMPLES, DONE = b"samples\n", b"done\n"
 
 
 def main() -> None:
@@ -49,6 +49,10 @@ def _sample(task: dict[str, Any]) -> None:
     fd = task.pop("overall")
     beside = Beside(overall=None if fd is None else Overall(fd), **task)
     beside.start()
+    try:
+        os.write(1, SAMPLES)
+    except OSError:  # the program is gone, or has closed every descriptor: record to its end
+        pass
     words = _until_told(target)
     if words is None:
         beside.stop(end="killed")
