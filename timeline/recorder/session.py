@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import get_ident
+from _thread import RLock, get_ident
 from contextvars import ContextVar
 from itertools import count
 
@@ -73,7 +73,9 @@ class Session:
         self._refilled_ns = self._now()
         self._dry_until_ns = 0
         self._spelled: dict[tuple[str, str], str] = {}
+        self._one_at_a_time = RLock()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        # As timeline.recording.format.events_name: not imported, two modules into every program.
         path = os.path.join(directory, f"events.{self.pid}.jsonl")
         self._fd = out_of_the_way(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644))
         own, why = open_own_memory() if exact else (None, "")
@@ -176,9 +178,15 @@ class Session:
         return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}'
 
     def _write(self, line: str) -> None:
-        fd = self._fd
-        if fd < 0:
+        # Not in a forked child, whose lock may be held by a thread that it does not have.
+        if self._fd < 0:
             return
+        # What is cut off a torn line must not be another thread's that came behind it.
+        with self._one_at_a_time:
+            if self._fd >= 0:
+                self._append(self._fd, line)
+
+    def _append(self, fd: int, line: str) -> None:
         data = line.encode("ascii", "backslashreplace")
         try:
             written = os.write(fd, data)
