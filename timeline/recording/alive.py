@@ -15,13 +15,13 @@ def writer_identity() -> dict[str, object]:
     return {"host": _host(), "boot": _boot(), "sampler_pid": os.getpid()}
 
 
-def writer_lives(meta: Mapping[str, object]) -> bool:
+def writer_lives(meta: Mapping[str, object], key: str = "sampler_pid") -> bool:
     """Whether the process that wrote this ``meta.json`` lives here and now.
 
-    A pid alone does not tell: the recording may come from another host or another boot, and pids
+    With ``key="pid"`` whether the one that is recorded does, which writes the marks. A pid alone does not tell: the recording may come from another host or another boot, and pids
     are used again, so a process that began after the recording is another one.
     """
-    pid, started = meta.get("sampler_pid"), meta.get("started")
+    pid, started = meta.get(key), meta.get("started")
     if type(pid) is not int or not 0 < pid < 1 << 31 or meta.get("host") != _host():
         return False
     boot = _boot()
@@ -52,12 +52,21 @@ def _boot() -> str:
         return ""
 
 
+def stat_fields(stat: bytes) -> list[bytes]:
+    """The fields of a ``/proc/PID/stat`` from the third, the state, on.
+
+    The second, the command's name, may hold spaces and brackets.
+
+    Raises:
+        ValueError: it is no such file's text.
+    """
+    return stat[stat.rindex(b")") + 1 :].split()
+
+
 def _lives_since(pid: int, monotonic_ns: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-        # The command's name may hold spaces and brackets; the fields are counted from its end.
-        fields = stat[stat.rindex(b")") + 2 :].split()
+            fields = stat_fields(file.read())
         state, ticks = fields[0], int(fields[19])
     except FileNotFoundError:
         return _hidden(pid)

@@ -105,11 +105,14 @@ def _delete_recording(path: str, names: list[str]) -> None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         meta = None
-    if SUMMARY not in names and isinstance(meta, dict) and writer_lives(meta):
-        raise RecordingExistsError(
-            f"{path} is being written by process {meta['sampler_pid']}: "
-            "choose another with -o, or end that process first"
-        )
+    if SUMMARY not in names and isinstance(meta, dict):
+        # The program writes its marks though the sampler was killed.
+        for key in ("sampler_pid", "pid"):
+            if writer_lives(meta, key):
+                raise RecordingExistsError(
+                    f"{path} is being written by process {meta[key]}: "
+                    "choose another with -o, or end that process first"
+                )
     for name in names:
         if is_ours(name):
             try:

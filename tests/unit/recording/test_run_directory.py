@@ -112,6 +112,20 @@ def test_a_recording_that_is_being_written_is_not_overwritten(golden, edit_json)
     assert len(list(golden.iterdir())) == 5
 
 
+def test_a_recording_whose_program_outlived_its_sampler_is_not_overwritten(golden, edit_json):
+    now = {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
+    who = {**writer_identity(), "sampler_pid": gone.pid, "pid": os.getpid()}
+    edit_json(golden / "meta.json", **who, started=now)
+    (golden / "summary.json").unlink()
+    with pytest.raises(RecordingExistsError, match=f"written by process {os.getpid()}"):
+        new_run_directory(str(golden), force=True)
+    assert len(list(golden.iterdir())) == 5
+    edit_json(golden / "meta.json", pid=gone.pid)
+    new_run_directory(str(golden), force=True)
+
+
 def test_a_symbolic_link_in_a_recording_costs_the_link_alone(golden, tmp_path):
     (tmp_path / "precious").write_text("mine")
     (golden / "events.1.jsonl").symlink_to(tmp_path / "precious")
