@@ -26,6 +26,7 @@ from timeline.recorder.forwarding import Forwarding
 from timeline.recorder.overall import make_overall
 from timeline.recorder.probes import resolve
 from timeline.recorder.say import say
+from timeline.recording.alive import stat_fields
 from timeline.recording.format import events_name
 
 TYPE_CHECKING = False
@@ -194,9 +195,9 @@ def _waited_for_no_child(pid: int) -> bool:
     """Whether an ended process never reaped a child: every process has at least one page fault."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            fields = stat_fields(file.read())
         return fields[8] == b"0" and fields[10] == b"0"
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):
         return False
 
 

@@ -8,6 +8,7 @@ import time
 
 from timeline.errors import RecordingError
 from timeline.recorder import session
+from timeline.recorder.command import working_directory
 from timeline.recorder.overall import make_overall, replace_getrusage
 from timeline.recorder.sampling import start_sampling
 from timeline.recorder.say import say
@@ -100,7 +101,7 @@ class Running:
             "pid": self.session.pid,
             "directory": self.directory,
             "argv": _argv(),
-            "cwd": _cwd(),
+            "cwd": working_directory(),
             **how,
         }
         self._sampling, why = start_sampling(sampler, task, self._overall)
@@ -142,10 +143,3 @@ def _argv() -> list[str]:
     # worth a slow start.
     argv = [each for each in getattr(sys, "argv", []) if isinstance(each, str)]
     return argv if sum(map(len, argv)) <= MOST_OF_ARGV else [*argv[:1], "…"]
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return ""

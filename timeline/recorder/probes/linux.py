@@ -6,6 +6,7 @@ import os
 import time
 
 from timeline.recorder.reading import out_of_the_way
+from timeline.recording.alive import stat_fields
 from timeline.recording.format import BLIND, HIGH_IS_KNOWN
 
 TYPE_CHECKING = False
@@ -117,8 +118,7 @@ class LinuxProbe:
         return t, t - begun, flags, rss << 10, max(rss, high) << 10
 
     def _faults(self) -> int:
-        stat = os.pread(self._stat, 1024, 0)
-        fields = stat[stat.rindex(b")") + 2 :].split(None, 11)
+        fields = stat_fields(os.pread(self._stat, 1024, 0))
         return int(fields[7]) + int(fields[9])
 
     def _descriptor(self, path: str, flags: int) -> int:
