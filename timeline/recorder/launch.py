@@ -23,7 +23,7 @@ from timeline.recorder.command import (
     working_directory,
 )
 from timeline.recorder.forwarding import Forwarding
-from timeline.recorder.overall import make_overall
+from timeline.recorder.overall import high_water_kib, make_overall
 from timeline.recorder.probes import resolve
 from timeline.recorder.say import say
 from timeline.recording.alive import stat_fields
@@ -176,7 +176,7 @@ def _wait(process: subprocess.Popen[bytes], signals: Forwarding) -> tuple[Ended,
             process.returncode = os.waitstatus_to_exitcode(status)
             # Not below what this process had when it became the program; and of the program's
             # children too, once it has waited for them.
-            inherited = _maxrss()
+            inherited = high_water_kib()
             if alone and usage.ru_maxrss > inherited:
                 last = usage.ru_maxrss << 10
         except ChildProcessError:
@@ -199,12 +199,6 @@ def _waited_for_no_child(pid: int) -> bool:
         return fields[8] == b"0" and fields[10] == b"0"
     except (OSError, ValueError, IndexError):
         return False
-
-
-def _maxrss() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _name(number: int) -> str | None:

@@ -109,7 +109,7 @@ def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], N
             return usage
         peak_kib = usage.ru_maxrss
         if peak_kib <= inherited_kib:
-            peak_kib = _mark_kib() or peak_kib
+            peak_kib = high_water_kib() or peak_kib
         return resource.struct_rusage((*usage[:2], max(peak_kib, reached()), *usage[3:]))
 
     described: Any = getrusage
@@ -127,7 +127,8 @@ def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], N
     return end
 
 
-def _mark_kib() -> int:
+def high_water_kib() -> int:
+    """This process's ``VmHWM`` in KiB, without what ``ru_maxrss`` inherits; 0 where not known."""
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         try:
