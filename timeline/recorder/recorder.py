@@ -106,14 +106,19 @@ class Recorder:
                 raise RecorderStateError(
                     f"this recorder {self._state}: a recorder records once, so make a new one"
                 )
-            outer = session.current
-            if outer is not None:
-                self.directory = outer.directory
-                self._inside = session.enter(self.name, by=self)
-            elif not switched_off():
-                self._begin()
             self._pid = os.getpid()
-            self._state = _RUNNING
+            try:
+                outer = session.current
+                if outer is not None:
+                    self.directory = outer.directory
+                    self._inside = session.enter(self.name, by=self)
+                elif not switched_off():
+                    self._begin()
+                self._state = _RUNNING
+            except BaseException:
+                # Ctrl-C while starting: leave nothing behind that runs.
+                self._undo()
+                raise
         return self
 
     def stop(self) -> None:
@@ -173,8 +178,9 @@ class Recorder:
     ) -> None:
         if self._state != _RUNNING:
             return
-        if kind is not None and self._running is not None:
-            self._running.session.fact("exception", kind.__name__)
+        running = self._running
+        if kind is not None and running is not None and running.session is not None:
+            running.session.fact("exception", kind.__name__)
         self.stop()
 
     def __repr__(self) -> str:
@@ -205,16 +211,25 @@ class Recorder:
             )
         except RecordingExistsError as error:
             raise RecordingExistsError(f"{error} (here: directory=… or force=True)") from None
-        self._running = Running(
-            directory,
+        self._running = Running(directory)
+        _open.add(self)
+        atexit.register(self._at_exit)
+        self._running.begin(
             interval_ns=self._interval_ns,
             exact=self._exact,
             backend=self._backend,
             sampler=self._sampler,
         )
         self.directory = directory
-        _open.add(self)
-        atexit.register(self._at_exit)
+
+    def _undo(self) -> None:
+        self._state, self.directory = _NEW, ""
+        session.leave(self._inside)
+        running, self._inside, self._running = self._running, None, None
+        if running is not None:
+            _open.discard(self)
+            atexit.unregister(self._at_exit)
+            running.end()
 
     def _at_exit(self) -> None:
         if self._state == _RUNNING:

@@ -31,18 +31,29 @@ _ENDING: dict[str, object] = {"end": "exited"}
 class Running:
     """Everything of one recording that has to be ended again.
 
+    Made and begun apart: who made it can end it, however far an interrupt let it come.
+
     Attributes:
         directory: the run directory.
-        session: where this process writes its marks.
+        session: where this process writes its marks; None before `begin`.
     """
 
-    def __init__(
-        self, directory: str, *, interval_ns: int, exact: bool, backend: str, sampler: str
-    ) -> None:
-        """Begin.
+    def __init__(self, directory: str) -> None:
+        """Nothing happens yet.
 
         Args:
             directory: the run directory, absolute; it exists.
+        """
+        self.directory = directory
+        self.session: session.Session | None = None
+        self._sampling: Sampling | None = None
+        self._overall: Overall | None = None
+        self._end_of_overall: Callable[[], None] | None = None
+
+    def begin(self, *, interval_ns: int, exact: bool, backend: str, sampler: str) -> None:
+        """Begin. What raises leaves things that `end` ends.
+
+        Args:
             interval_ns: time between two samples.
             exact: whether to read and reset the high-water mark.
             backend: what reads host memory.
@@ -51,25 +62,19 @@ class Running:
         Raises:
             RecordingError: the directory cannot be written to.
         """
-        self.directory = directory
         try:
-            self.session = session.Session(directory, exact=exact)
+            self.session = session.Session(self.directory, exact=exact)
         except OSError as error:
-            raise RecordingError(f"{directory} cannot be written to: {error.strerror}") from None
-        self._sampling: Sampling | None = None
-        self._overall: Overall | None = None
-        self._end_of_overall: Callable[[], None] | None = None
-        try:
-            self._sample(sampler, interval_ns=interval_ns, exact=exact, backend=backend)
-            session.activate(self.session)
-            self._hook()
-        except BaseException:
-            # Ctrl-C while starting: leave nothing behind that runs.
-            self.end()
-            raise
+            why = f"{self.directory} cannot be written to: {error.strerror}"
+            raise RecordingError(why) from None
+        self._sample(self.session, sampler, interval_ns=interval_ns, exact=exact, backend=backend)
+        session.activate(self.session)
+        self._hook(self.session)
 
     def end(self) -> None:
         """End it all, within a bound."""
+        if self.session is None:
+            return
         session.deactivate()
         _unhook()
         try:
@@ -92,13 +97,13 @@ class Running:
         if self._overall is not None:
             self._overall.close()
 
-    def _sample(self, sampler: str, **how: object) -> None:
-        own = self.session.own
+    def _sample(self, writes: session.Session, sampler: str, **how: object) -> None:
+        own = writes.own
         if own is not None:
             self._overall = make_overall()
             self._end_of_overall = replace_getrusage(own, self._overall)
         task = {
-            "pid": self.session.pid,
+            "pid": writes.pid,
             "directory": self.directory,
             "argv": _argv(),
             "cwd": working_directory(),
@@ -107,15 +112,15 @@ class Running:
         self._sampling, why = start_sampling(sampler, task, self._overall)
         if why:
             say(why)
-            self.session.missing(why)
+            writes.missing(why)
 
-    def _hook(self) -> None:
+    def _hook(self, writes: session.Session) -> None:
         try:
             from timeline.recorder import hooks
 
             hooks.install()
         except Exception as error:
-            self.session.missing(f"no phases without being asked: {error}")
+            writes.missing(f"no phases without being asked: {error}")
 
     def _write_end(self) -> None:
         """What the sampler writes at the end, in its place, unless it has come to that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,42 @@ def test_it_shows_its_chart_in_a_notebook_once_there_is_one():
     assert "<b>" not in recorder._repr_html_()
     Path("a<b>", "report.png").write_bytes(b"\x89PNG")
     assert "data:image/png;base64,iVBORw==" in recorder._repr_html_()
+
+
+def test_an_interrupt_anywhere_in_a_start_leaves_nothing_that_records(tmp_path):
+    """The n-th call or return in these two modules is where Ctrl-C comes, for each n."""
+    places = ("recorder/recorder.py", "recorder/running.py")
+
+    def start(recorder, at):
+        seen = 0
+
+        def look(frame, event, arg):
+            nonlocal seen
+            if frame.f_code.co_filename.endswith(places):
+                seen += 1
+                if seen == at:
+                    sys.setprofile(None)
+                    raise KeyboardInterrupt
+
+        before = sys.getprofile()
+        sys.setprofile(look)
+        try:
+            recorder.start()
+        finally:
+            sys.setprofile(before)
+
+    for at in range(1, 500):
+        recorder = Recorder(str(tmp_path / str(at)), sampler="thread", charts=False)
+        try:
+            start(recorder, at)
+        except KeyboardInterrupt:
+            pass
+        else:
+            recorder.stop()
+            break
+        if "is running" in repr(recorder):
+            recorder.stop()
+        assert sessions.current is None, at
+        with pytest.raises(RecorderStateError):
+            recorder.stop()
+    assert 20 < at < 499
