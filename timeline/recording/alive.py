@@ -18,8 +18,9 @@ def writer_identity() -> dict[str, object]:
 def writer_lives(meta: Mapping[str, object], key: str = "sampler_pid") -> bool:
     """Whether the process that wrote this ``meta.json`` lives here and now.
 
-    With ``key="pid"`` whether the one that is recorded does, which writes the marks. A pid alone does not tell: the recording may come from another host or another boot, and pids
-    are used again, so a process that began after the recording is another one.
+    With ``key="pid"`` whether the one that is recorded does, which writes the marks. A pid alone
+    does not tell: the recording may come from another host or another boot, and pids are used
+    again, so a process that began after the recording is another one.
     """
     pid, started = meta.get(key), meta.get("started")
     if type(pid) is not int or not 0 < pid < 1 << 31 or meta.get("host") != _host():
