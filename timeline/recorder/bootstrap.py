@@ -40,7 +40,7 @@ def start(directory: str, *, exact: bool, fd: int) -> None:
     atexit.register(own.close)
     session.activate(own)
     if own.own is not None:
-        replace_getrusage(own.own, overall)
+        replace_getrusage(own.own, overall, launched=True)
     try:
         from timeline.recorder import hooks
 

@@ -75,12 +75,16 @@ def make_overall() -> Overall | None:
         return None
 
 
-def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], None]:
+def replace_getrusage(
+    own: OwnMemory, overall: Overall | None, *, launched: bool = False
+) -> Callable[[], None]:
     """Make `resource.getrusage` tell this process's true peak, here and not in forked children.
 
     Args:
         own: the marks' readings.
         overall: the sampler's, where there is one.
+        launched: whether this process was started by our launcher. It then has inherited the
+            launcher's ru_maxrss, which under plain Python it would not have.
 
     Returns:
         What ends it. Where the kernel's own figure has become too small by then, the function
@@ -93,8 +97,7 @@ def replace_getrusage(own: OwnMemory, overall: Overall | None) -> Callable[[], N
     reached_kib = getattr(resource.getrusage, "reached_kib", int)()
     pid = os.getpid()
     whole = {resource.RUSAGE_SELF, getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)}
-    # A process inherits the ru_maxrss of what started it: the launcher, which no bare run has.
-    inherited_kib = real(resource.RUSAGE_SELF).ru_maxrss
+    inherited_kib = real(resource.RUSAGE_SELF).ru_maxrss if launched else 0
     recording = True
 
     def reached() -> int:
