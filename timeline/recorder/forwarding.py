@@ -102,16 +102,22 @@ class Witness:
         """Fork it; no thread of this process may run yet."""
         if not hasattr(os, "fork"):
             return
-        self._told, tell = os.pipe()
-        lives, self._alive = os.pipe()
+        ours: list[int] = []
         try:
+            self._told, tell = os.pipe()
+            ours.append(tell)
+            lives, self._alive = os.pipe()
+            ours.append(lives)
             self._pid = os.fork()
         except OSError:
+            # No more files or processes are allowed here: the program runs all the same.
             self._pid = -1
         if self._pid == 0:
             _witness(numbers, tell, lives, (self._told, self._alive))
-        os.close(tell)
-        os.close(lives)
+        for fd in ours:
+            os.close(fd)
+        if self._pid < 0:
+            self._close()
 
     def has_got(self, number: int) -> bool:
         """Whether one signal of that number, not asked for before, went to it as well."""
