@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from timeline.recording.format import LIMIT
+from timeline.recording.format import LIMIT, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN, Kind, Recording
 
 
@@ -52,9 +52,9 @@ def _check_series(series, run) -> None:
 
 
 def _check_sizes(value, high) -> None:
-    assert ((value >= UNKNOWN) & (value <= LIMIT)).all()
+    assert ((value >= UNKNOWN) & (value <= SIZE_LIMIT)).all()
     assert ((high == UNKNOWN) | (high >= value)).all()
-    assert ((high >= UNKNOWN) & (high <= LIMIT)).all()
+    assert ((high >= UNKNOWN) & (high <= SIZE_LIMIT)).all()
 
 
 def _check_marks(marks, run) -> None:

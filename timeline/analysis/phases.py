@@ -280,8 +280,9 @@ def _reason(inexact: Ints, spans: Spans) -> str:
     if not len(inexact):
         return ""
     n = len(inexact)
+    which, their = (f"{n} of its instances", "their") if n > 1 else ("an instance of it", "its")
     if spans.open[inexact].all():
-        return f"{n} of its instances never ended"
+        return f"{which} never ended"
     if not (spans.begun & spans.ended)[inexact].all():
-        return f"{n} of its instances began or ended without a reading of their own"
-    return f"in {n} of its instances the kernel's high-water mark could not be relied on"
+        return f"{which} began or ended without a reading of {their} own"
+    return f"in {which} the kernel's high-water mark could not be relied on"

@@ -44,9 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         return run_and_record(words, help=__doc__)
     except KeyboardInterrupt:
         return 130
-    except UsageError as error:
-        say(str(error))
-        return 2
     except TimelineError as error:
-        say(str(error))
-        return 1
+        # Only now: a run that goes well is not to wait for it.
+        from timeline.views.terminal import neutral
+
+        # A file may have any name, with line ends and what a terminal acts upon in it.
+        say(neutral(str(error)))
+        return 2 if isinstance(error, UsageError) else 1

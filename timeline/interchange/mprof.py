@@ -111,10 +111,7 @@ def load(path: Path) -> Recording:
     lines = _parse(path.read_bytes())
     memory = _series(HOST, lines.memory)
     if not len(memory):
-        raise DamagedRecordingError(
-            f"{path} holds no sample: the program was shorter than mprof's interval; "
-            "run it again with a smaller one"
-        )
+        raise DamagedRecordingError(f"{path} holds no sample: {_why_none(lines)}")
     children = [
         _series(_channel_of(key), samples) for key, samples in sorted(lines.children.items())
     ]
@@ -206,6 +203,17 @@ def _damage(lines: _Lines) -> Iterator[str]:
             f"mprof added {len(lines.command)} runs to one file: they are shown as one, "
             "under the last one's name"
         )
+
+
+def _why_none(lines: _Lines) -> str:
+    calls = f", and {len(lines.calls)} of calls" if lines.calls else ""
+    if lines.memory:
+        one = len(lines.memory) == 1
+        what = f"its {'one MEM line has' if one else f'{len(lines.memory)} MEM lines have'}"
+        return f"{what} no size or time that can be right"
+    if lines.unread or lines.torn:
+        return f"{lines.unread + lines.torn} of its lines could not be read, and no other is a MEM"
+    return f"it has no MEM line{calls}; was the program shorter than mprof's interval?"
 
 
 def _series(name: str, samples: list[Sample]) -> Series:

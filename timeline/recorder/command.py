@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 INJECT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inject")
 """The directory of our sitecustomize."""
 
+FEWEST_FILES = 32
+"""Of open files, the limit from which our part, with six of its own, leaves the program enough."""
+
 LOADED_FIRST = ("contextvars", "fcntl", "importlib", "resource", "timeline", "warnings")
 """What our part imports in the program that plain Python would not have, and that is a file which
 one beside the script could stand before. A test holds this list to what is imported."""
@@ -48,6 +51,8 @@ def why_no_phases(target: Sequence[str]) -> str:
     flags = sys.flags
     if flags.isolated or flags.ignore_environment or flags.no_site:
         return "Python was started with -I, -E or -S, and does not look for the recorder's part"
+    if _open_files() < FEWEST_FILES:
+        return f"fewer than {FEWEST_FILES} open files are allowed, and the program may need them"
     if os.pathsep in INJECT:
         return f"PYTHONPATH cannot hold the recorder's directory, with a {os.pathsep} in {INJECT}"
     home = working_directory()
@@ -62,6 +67,16 @@ def why_no_phases(target: Sequence[str]) -> str:
             if found:
                 return f"{found} would be hidden by the {name} that the recorder has to import"
     return ""
+
+
+def _open_files() -> float:
+    try:
+        import resource
+
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return float("inf") if allowed == resource.RLIM_INFINITY else allowed
+    except (ImportError, OSError, ValueError):
+        return float("inf")
 
 
 def _module_file(place: str, name: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from timeline.errors import RecordingError
-from timeline.recording.writer import new_run_directory
+from timeline.recording.writer import new_run_directory, not_made
 
 SUFFIX = ".timeline"
 
@@ -63,7 +63,7 @@ def _first_free(path: str) -> str:
                 continue
             return free
     except (OSError, ValueError) as error:
-        raise RecordingError(f"{path} cannot be made: {error}") from None
+        raise not_made(path, error) from None
     raise RecordingError(f"{path} and 10,000 numbered after it are taken: clear some away")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from timeline.recording.documents import clean, open_file
-from timeline.recording.format import LIMIT
+from timeline.recording.format import LIMIT, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN, Kind, Marks
 
 _CHUNK_BYTES = 1 << 17
@@ -112,12 +112,21 @@ class Events:
                 if t < self.first_ns or not self.first_ns:
                     self.first_ns = t
         found = (
-            (lost, "lines cannot be read: left out"),
-            (unheard, "lines are of a kind that this version does not know: left out"),
-            (self._strays, "ends of phases have no beginning before them: left out"),
-            (self._impossible, "readings cannot be right: taken as unknown"),
+            (lost, "line cannot", "lines cannot", "be read: left out"),
+            (
+                unheard,
+                "line is",
+                "lines are",
+                "of a kind that this version does not know: left out",
+            ),
+            (self._strays, "end of a phase has", "ends of phases have", "no beginning: left out"),
+            (self._impossible, "reading cannot", "readings cannot", "be right: taken as unknown"),
         )
-        self.damage += [f"{path.name}: {count} {what}" for count, what in found if count]
+        self.damage += [
+            f"{path.name}: {count} {one if count == 1 else many} {what}"
+            for count, one, many, what in found
+            if count
+        ]
         if torn and not live:
             self.damage.append(f"{path.name}: a torn last line was dropped")
 
@@ -224,8 +233,8 @@ class Events:
             type(took) is type(rss) is type(high) is int
             and 0 <= took <= _LONGEST_READ_NS
             and took <= t
-            and UNKNOWN <= rss <= LIMIT
-            and (rss <= high <= LIMIT or high == UNKNOWN)
+            and UNKNOWN <= rss <= SIZE_LIMIT
+            and (rss <= high <= SIZE_LIMIT or high == UNKNOWN)
         ):
             took, rss, high = self._possible(t, took, rss, high)
         if not self._readings:
@@ -239,9 +248,9 @@ class Events:
         self._impossible += 1
         if type(took) is not int or not 0 <= took <= min(t, _LONGEST_READ_NS):
             took = 0
-        if type(rss) is not int or not UNKNOWN <= rss <= LIMIT:
+        if type(rss) is not int or not UNKNOWN <= rss <= SIZE_LIMIT:
             rss = UNKNOWN
-        if type(high) is not int or not rss <= high <= LIMIT:
+        if type(high) is not int or not rss <= high <= SIZE_LIMIT:
             high = UNKNOWN
         return took, rss, high
 

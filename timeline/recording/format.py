@@ -37,8 +37,11 @@ BLIND = 2
 """Bit of ``flags``: memory moved between the read and the reset, where no ``hwm`` will tell it."""
 
 LIMIT = 1 << 60
-"""No time (36 years, in ns) and no size (an EiB) is larger: what is, was not written by us. Sums
-and differences of a few such numbers still fit 64 bits."""
+"""No time (36 years, in ns) is larger: what is, was not written by us. Sums and differences of a
+few such numbers still fit 64 bits."""
+
+SIZE_LIMIT = 1 << 47
+"""No size is larger: 128 TiB is all that a process can address with page tables of four levels."""
 
 
 def samples_name(stream: str) -> str:

@@ -22,6 +22,7 @@ from timeline.recording.format import (
     HIGH_IS_KNOWN,
     HOST_FIELDS,
     LIMIT,
+    SIZE_LIMIT,
     stream_of,
 )
 from timeline.recording.types import UNKNOWN, Bools, Channel, Ints, Series
@@ -95,7 +96,7 @@ class Stream:
                 self.damage.append(f"{self.name} has no whole numbers named {field!r}")
             return np.full(len(rows), UNKNOWN, np.int64)
         sizes = rows[field].astype(np.int64)
-        bad = (sizes < UNKNOWN) | (sizes > LIMIT)
+        bad = (sizes < UNKNOWN) | (sizes > SIZE_LIMIT)
         if bad.any():
             sizes[bad] = UNKNOWN
             self._note(int(bad.sum()), f"values of {field} cannot be right: taken as unknown")
@@ -137,7 +138,8 @@ def read_stream(path: Path, promised: int, live: bool) -> Stream:
     if size % dtype.itemsize and not live:
         damage.append(f"{name}: a torn last row was dropped")
     if len(rows) < max(promised, counted):
-        damage.append(f"{name} is cut: {max(promised, counted) - len(rows)} rows are not there")
+        gone = max(promised, counted) - len(rows)
+        damage.append(f"{name} is cut: {gone} {'row is' if gone == 1 else 'rows are'} not there")
     return _in_order(name, rows, damage)
 
 
@@ -151,9 +153,9 @@ def _in_order(name: str, rows: NDArray[np.void], damage: list[str]) -> Stream:
         kept = _longest_in_order(t)
         rows, t = rows[kept], t[kept]
     if len(rows) < total:
-        damage.append(
-            f"{name}: {total - len(rows)} of {total} rows are out of the order of time: left out"
-        )
+        out = total - len(rows)
+        verb = "is" if out == 1 else "are"
+        damage.append(f"{name}: {out} of {total} rows {verb} out of the order of time: left out")
     names = rows.dtype.names or ()
     begun = t.copy()
     if "read_ns" in names and rows.dtype["read_ns"].kind in "iu":

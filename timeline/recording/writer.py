@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # these cost milliseconds, and are needed for reading only
     from collections.abc import Mapping
 
-HEADER_EVERY = 1000
+HEADER_EVERY = 100
 """Rows between two rewrites of the header's row count: plain numpy.load shows so many less."""
 
 _CODES = {
@@ -48,7 +48,7 @@ def new_run_directory(path: str, *, force: bool = False) -> None:
     except FileExistsError:
         pass
     except (OSError, ValueError) as error:
-        raise RecordingError(f"{path} cannot be made: {_why(error)}") from None
+        raise not_made(path, error) from None
     if not os.path.isdir(path):
         raise RecordingExistsError(f"{path} exists and is no directory: choose another with -o")
     try:
@@ -69,6 +69,11 @@ def new_run_directory(path: str, *, force: bool = False) -> None:
             f"{path} exists: choose another with -o, or overwrite it with --force"
         )
     _delete_recording(path, names)
+
+
+def not_made(path: str, error: OSError | ValueError) -> RecordingError:
+    """What says that a run directory cannot be made."""
+    return RecordingError(f"{path} cannot be made ({_why(error)}): choose another with -o")
 
 
 def is_recording(path: str, names: list[str]) -> bool:

@@ -275,7 +275,7 @@ def test_between_marks_of_time_alone_a_spike_nearby_makes_it_inexact():
     world.sample()
     phase = analyze(world.recording()).phases[0]
     assert (phase.peak[HOST].bytes, phase.peak[HOST].exact) == (100, False)
-    assert phase.reason == "1 of its instances began or ended without a reading of their own"
+    assert phase.reason == "an instance of it began or ended without a reading of its own"
 
 
 def test_a_phase_without_any_reading_inside_says_so():
@@ -304,7 +304,7 @@ def test_an_open_phase_reaches_to_the_end_and_is_not_exact():
     assert (phase.count, phase.open) == (1, 1)
     assert phase.peak[HOST].bytes == 400
     assert not phase.peak[HOST].exact
-    assert phase.reason == "1 of its instances never ended"
+    assert phase.reason == "an instance of it never ended"
     assert phase.peak[HOST].kept == 0
     assert analysis.instances.end_ns[0] == analysis.duration_ns
 

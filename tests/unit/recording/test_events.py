@@ -132,14 +132,14 @@ def test_a_whole_last_line_without_its_end_of_line_is_read(load_lines):
 def test_a_line_that_cannot_be_costs_itself_alone(load_lines, line):
     recording = load_lines(BEGIN, line, END)
     assert kinds(recording) == [(Kind.BEGIN, 100, "load"), (Kind.END, 200, "load")]
-    assert recording.damage == ("events.4711.jsonl: 1 lines cannot be read: left out",)
+    assert recording.damage == ("events.4711.jsonl: 1 line cannot be read: left out",)
     check_invariants(recording)
 
 
 def test_a_line_of_a_later_kind_is_told(load_lines):
     recording = load_lines(BEGIN, '{"k":"tensor","t":150}', END)
     assert len(recording.marks) == 2
-    assert "1 lines are of a kind that this version does not know" in recording.damage[0]
+    assert "1 line is of a kind that this version does not know" in recording.damage[0]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_line_of_a_later_kind_is_told(load_lines):
 def test_an_end_without_a_begin_before_it_is_left_out(load_lines, lines, left):
     recording = load_lines(*lines)
     assert [mark.kind for mark in recording.marks] == left
-    assert "1 ends of phases have no beginning before them" in recording.damage[0]
+    assert "1 end of a phase has no beginning" in recording.damage[0]
     check_invariants(recording)
 
 
@@ -175,7 +175,7 @@ def test_a_reading_that_cannot_be_is_unknown(load_lines, found, instead, expecte
     recording = load_lines(BEGIN.replace(found, instead), END)
     marks = recording.marks
     assert (marks.begun_ns[0], marks.rss[0], marks.high[0]) == expected
-    assert "1 readings cannot be right" in recording.damage[0]
+    assert "1 reading cannot be right" in recording.damage[0]
     check_invariants(recording)
 
 
@@ -197,7 +197,7 @@ def test_many_lines_are_read_in_pieces(load_lines, monkeypatch):
     lines[123] = lines[123][:-5]
     recording = load_lines(*lines)
     assert [m.name for m in recording.marks] == [f"text {i}" for i in range(500) if i != 123]
-    assert recording.damage == ("events.4711.jsonl: 1 lines cannot be read: left out",)
+    assert recording.damage == ("events.4711.jsonl: 1 line cannot be read: left out",)
 
 
 def test_only_the_named_files_are_marks(golden):

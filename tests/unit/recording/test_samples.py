@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from invariants import check_invariants
 
-from timeline.recording.format import BLIND, HEADER_BYTES, HIGH_IS_KNOWN, HOST_FIELDS, LIMIT
+from timeline.recording.format import (
+    BLIND,
+    HEADER_BYTES,
+    HIGH_IS_KNOWN,
+    HOST_FIELDS,
+    LIMIT,
+    SIZE_LIMIT,
+)
 from timeline.recording.reader import load_directory
 from timeline.recording.samples import _longest_in_order
 from timeline.recording.types import UNKNOWN
@@ -35,7 +42,7 @@ def test_a_torn_last_row_is_dropped(load_rows, golden):
     recording = load_directory(golden)
     assert len(recording.series["host.rss"]) == 4
     assert "samples.host.npy: a torn last row was dropped" in recording.damage
-    assert "samples.host.npy is cut: 1 rows are not there" in recording.damage
+    assert "samples.host.npy is cut: 1 row is not there" in recording.damage
 
 
 def test_the_header_may_be_behind_the_rows(load_rows):
@@ -58,7 +65,7 @@ def test_one_impossible_time_costs_its_own_row_alone(load_rows, wrong):
     assert recording.series["host.rss"].t_ns.tolist() == [
         1000 + 10 * i for i in range(20) if i != 7
     ]
-    assert "1 of 20 rows are out of the order of time" in " ".join(recording.damage)
+    assert "1 of 20 rows is out of the order of time" in " ".join(recording.damage)
     check_invariants(recording)
 
 
@@ -90,7 +97,12 @@ def longest_by_trying(t):
 
 
 def test_impossible_sizes_are_unknown(load_rows):
-    rows = [row(0), row(1, rss=-7), row(2, rss=LIMIT + 1, hwm=LIMIT + 2), row(3, rss=9000)]
+    rows = [
+        row(0),
+        row(1, rss=-7),
+        row(2, rss=SIZE_LIMIT + 1, hwm=SIZE_LIMIT + 2),
+        row(3, rss=9000),
+    ]
     recording = load_rows(rows)
     series = recording.series["host.rss"]
     assert series.value.tolist() == [4096, UNKNOWN, UNKNOWN, 9000]
