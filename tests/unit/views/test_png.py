@@ -144,7 +144,7 @@ def test_names_are_written_as_they_are_and_never_read_as_markup():
 def test_the_drawn_envelope_has_the_recorded_maximum_to_the_byte(samples, seed, columns, gap):
     analysis = analyze(recording(samples, 7 if samples else 0, seed=seed, gap=gap))
     host = analysis.curves["host.rss"]
-    area = curve.envelope(decimate(host, 0, analysis.duration_ns, columns), 0)
+    area = curve.envelope(host, decimate(host, 0, analysis.duration_ns, columns), 0)
     if not len(host.t_ns):
         assert len(area.high) == 0
         return
@@ -159,18 +159,48 @@ def test_the_envelope_is_not_drawn_across_a_gap():
     analysis = analyze(recording(300, 0, gap=True))
     host = analysis.curves["host.rss"]
     [(left, right)] = host.gaps_ns.tolist()
-    area = curve.envelope(decimate(host, 0, analysis.duration_ns, 1000), 0)
+    area = curve.envelope(host, decimate(host, 0, analysis.duration_ns, 1000), 0)
     stretches = np.split(area.t_ns, np.flatnonzero(np.isnan(area.t_ns)))
     assert len(stretches) == 2
     assert np.nanmax(stretches[0]) == left
     assert np.nanmin(stretches[1]) == right
 
 
+def test_no_envelope_is_drawn_for_readings_without_a_high_water_mark():
+    analysis = analyze(recording(300, 0))
+    host = analysis.curves["host.rss"]
+    sampled = replace(host, high=host.value, known=np.zeros(len(host.t_ns), bool))
+    for columns in (1000, 50):
+        buckets = decimate(sampled, 0, analysis.duration_ns, columns)
+        assert len(curve.envelope(sampled, buckets, 0).t_ns) == 0
+    names = [text.get_text() for text in draw(
+        replace(analysis, curves={"host.rss": sampled}), PALETTES["light"], 10, 99
+    ).texts]  # fmt: skip
+    assert not any("high-water mark" in name for name in names)
+    assert "between samples, by the high-water mark" in [
+        text.get_text() for text in draw(analysis, PALETTES["light"], 10, 99).texts
+    ]
+
+
+def test_the_envelope_is_drawn_over_those_readings_alone_that_have_a_high_water_mark():
+    analysis = analyze(recording(300, 0))
+    host = analysis.curves["host.rss"]
+    known = np.zeros(len(host.t_ns), bool)
+    known[100:200] = True
+    high = np.where(known, host.high, host.value)
+    high[250] += 5  # a mark that may have missed something is still a least
+    partly = replace(host, high=high, known=known)
+    area = curve.envelope(partly, decimate(partly, 0, analysis.duration_ns, 1000), 0)
+    _, first, second = np.split(area.t_ns, np.flatnonzero(np.isnan(area.t_ns)))
+    assert (first[1], first[-1]) == (host.t_ns[99], host.t_ns[199])
+    assert (second[1], second[-1]) == (host.t_ns[249], host.t_ns[250])
+
+
 def test_the_first_high_water_mark_reaches_back_to_the_start():
     analysis = analyze(recording(300, 0))
     host = replace(analysis.curves["host.rss"], gaps_ns=np.empty((0, 2), np.int64))
     host.t_ns[:] += 50
-    area = curve.envelope(decimate(host, 0, analysis.duration_ns, 1000), 0)
+    area = curve.envelope(host, decimate(host, 0, analysis.duration_ns, 1000), 0)
     assert area.t_ns[0] == 0
     assert area.high[0] == host.high[0]
 
@@ -179,14 +209,15 @@ def test_the_peak_is_told_in_the_title_and_at_its_place():
     analysis = analyze(recording(300, 3))
     texts = [text.get_text() for text in draw(analysis, PALETTES["light"], 10, 100).texts]
     assert sum("1.53 GiB" in text for text in texts) >= 3  # title, curve, legend
-    assert not any("≥" in text for text in texts)
+    assert not any("~" in text for text in texts)
 
 
-def test_a_peak_that_is_not_exact_is_marked_as_the_least_and_as_sampled():
+def test_a_peak_that_is_not_exact_is_marked_and_the_notes_say_why():
     texts = [
         text.get_text() for text in draw(SHAPES["not exact"](), PALETTES["light"], 10, 99).texts
     ]
-    assert any(text.startswith("peak ≥ ") and text.endswith(", sampled") for text in texts)
+    assert any(text.startswith("peak ~") for text in texts)
+    assert not any("≥" in text or "sampled" in text for text in texts)
     assert any("psutil reads no high-water mark" in text for text in texts)
 
 

@@ -225,8 +225,8 @@ class Chart {
   }
 
   drawLanes(from, to) {
-    const pixels = Math.min(this.width, 40000 / this.phases.lanes);
-    const tall = this.plots[1].inner_height / this.phases.lanes;
+    const pixels = Math.min(this.width, 40000 / this.phases.drawn);
+    const tall = this.plots[1].inner_height / this.phases.drawn;
     const pixel = (to - from) / this.width;
     const gap = tall >= 8 ? 0.08 : 0;
     const { colors, inks, paths } = this.facts;

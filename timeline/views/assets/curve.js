@@ -13,6 +13,8 @@ class Curve {
     this.low = new Extremes(value, Math.min);
     this.top = new Extremes(value, Math.max);
     this.most = new Extremes(this.high, Math.max);
+    // Which readings tell of the time since the one before, as timeline/views/band.py has it.
+    this.told = new Extremes(known.map((sure, i) => (sure || excess[i] > 0 ? 1 : 0)), Math.max);
     this.maximum = t.length ? this.most.over(0, t.length) : null;
   }
 
@@ -87,7 +89,7 @@ class Curve {
     else view.body = this.columns(cuts, this.top, thick);
     if (withBand) {
       if (every) Object.assign(view, this.steps(cuts[0], cuts.at(-1)));
-      else view.band = this.columns(cuts, this.most, thick);
+      else view.band = this.columns(cuts, this.most, thick, this.told);
       view.ceilings = this.ceilings(cuts);
     }
     return view;
@@ -103,12 +105,12 @@ class Curve {
     return line;
   }
 
-  /** The band of single readings: each high-water mark back to the reading before. */
+  /** The band of single readings: each high-water mark, where there is one, back to the reading before. */
   steps(from, to) {
     const { t, value, high } = this;
     const band = new Points(5 * (to - from), 2);
     for (let i = from; i < to; i++) {
-      const broken = i > from && this.broken(i);
+      const broken = i > from && (this.broken(i) || !this.told.over(i, i + 1));
       if (broken) this.addBreak(band, i);
       const before = broken || i === from ? i : i - 1;
       band.add(t[before] / 1e9, value[before], high[i]);
@@ -118,13 +120,22 @@ class Curve {
     return { band, outline: { x, y } };
   }
 
-  /** For each bucket, from the reading before it to its last, its least and its extreme value. */
-  columns(cuts, extreme, thick) {
+  /**
+   * For each bucket, from the reading before it to its last, its least and its extreme value.
+   *
+   * @param told which readings tell of the time since the one before; none: a line leads there
+   */
+  columns(cuts, extreme, thick, told = null) {
     const out = new Points(5 * cuts.length, 2);
     for (let b = 0; b + 1 < cuts.length; b++) {
       const [i, last] = [cuts[b], cuts[b + 1] - 1];
-      const broken = b > 0 && this.broken(i);
+      const broken = b > 0 && (this.broken(i) || (told && !told.over(i, i + 1)));
       if (broken) this.addBreak(out, i);
+      if (told && !told.over(i, last + 1)) {
+        // No band here; the next one may begin at this bucket's last reading.
+        out.add(this.t[last] / 1e9, this.value[last], this.value[last]);
+        continue;
+      }
       // The reading before is part of the column, so that columns hang together.
       const since = broken || b === 0 ? i : i - 1;
       let low = this.low.over(since, last + 1);

@@ -25,8 +25,8 @@ class Hover {
     let lane = -1;
     if (lanes && sy >= curve.outer_height) {
       const inside = sy - curve.outer_height - lanes.min_border_top;
-      lane = Math.floor((inside / lanes.inner_height) * chart.phases.lanes);
-      if (lane < 0 || lane >= chart.phases.lanes) return null;
+      lane = Math.floor((inside / lanes.inner_height) * chart.phases.drawn);
+      if (lane < 0 || lane >= chart.phases.drawn) return null;
     }
     return { x: start + (end - start) * share, sx, sy, lane };
   }

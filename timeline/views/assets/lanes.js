@@ -4,6 +4,7 @@ class Phases {
   /** Columns as in page/contents.py: by lane, and in each lane by beginning; no two overlap. */
   constructor(about, columns) {
     this.lanes = about.lanes;
+    this.drawn = about.drawn; // lanes, the outer ones
     this.details = about.details;
     Object.assign(this, columns);
     this.length = this.begin.length;
@@ -71,7 +72,7 @@ class Phases {
   view(from, to, pixels) {
     const pixel = (to - from) / pixels;
     const boxes = [];
-    for (let lane = 0; lane < this.lanes; lane++) {
+    for (let lane = 0; lane < this.drawn; lane++) {
       const stop = this.starts[lane + 1];
       let i = countBelow(this.end, from, false, this.starts[lane], stop);
       while (i < stop && this.begin[i] <= to) {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from timeline.analysis.decimation import Buckets, decimate
 from timeline.analysis.types import ChannelSummary, Curve
 from timeline.units import format_bytes, format_duration
+from timeline.views.band import told_in
 from timeline.views.chart import lettering
 from timeline.views.chart.sheet import BODY, SMALL, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks, time_ticks
@@ -32,7 +33,7 @@ class Envelope:
     """The area between the readings and the high-water marks, as columns to fill between.
 
     A high-water mark speaks of all the time since the reading before, so its height is drawn back
-    to there, except across a gap, where the area is broken by a NaN.
+    to there, except across a gap. A reading without one has no area. A NaN stands between areas.
     """
 
     t_ns: Floats
@@ -40,21 +41,24 @@ class Envelope:
     high: Floats
 
 
-def envelope(buckets: Buckets, begin_ns: int) -> Envelope:
-    """The area of some buckets, the first of which speaks of all the time since ``begin_ns``."""
+def envelope(curve: Curve, buckets: Buckets, begin_ns: int) -> Envelope:
+    """The area of a curve's buckets, the first of which speaks of the time since ``begin_ns``."""
     if not len(buckets):
         none = np.empty(0, np.float64)
         return Envelope(none, none, none)
+    told, first_told = told_in(curve, buckets)
     previous = np.concatenate((buckets.first[:1], buckets.last[:-1]))
     since = np.concatenate(([min(begin_ns, int(buckets.begin_ns[0]))], buckets.end_ns[:-1]))
-    since = np.where(buckets.broken, buckets.begin_ns, since)
-    previous = np.where(buckets.broken, buckets.first, previous)
+    apart = buckets.broken | ~first_told
+    since = np.where(apart, buckets.begin_ns, since)
+    previous = np.where(apart, buckets.first, previous)
     # Under a single reading runs the line from the one before; under many, their least.
     left = np.where(buckets.count == 1, previous, np.minimum(previous, buckets.low))
     high = np.maximum(buckets.high, left)
     t = np.stack((np.full(len(buckets), np.nan), since, buckets.end_ns), 1)
-    keep = np.ones(t.shape, bool)
-    keep[:, 0] = buckets.broken
+    keep = np.repeat(told[:, None], 3, axis=1)
+    keep[1:, 0] &= apart[1:] | ~told[:-1]
+    keep[0, 0] = False
     blank = t[:, 0]
     return Envelope(
         t[keep],
@@ -78,7 +82,7 @@ def draw(sheet: Sheet, plot: Plot, drawn: list[tuple[Curve, str]]) -> None:
         weight = 0.8 if i else 1.1
         if i == 0:
             _gaps(sheet, plot, axes, curve)
-            area = envelope(buckets, 0)
+            area = envelope(curve, buckets, 0)
             axes.fill_between(area.t_ns, area.low, area.high, color=palette.envelope, linewidth=0)
             axes.plot(area.t_ns, area.high, color=palette.envelope, linewidth=0.8)
         axes.plot(*buckets.line(), color=color, linewidth=weight, solid_joinstyle="round")
@@ -161,8 +165,7 @@ def mark_peak(sheet: Sheet, plot: Plot, channel: ChannelSummary, phases: bool) -
         [channel.peak_ns], [channel.peak], color=palette.peak, marker="o", markersize=5,
         markeredgecolor=palette.paper, markeredgewidth=0.9, clip_on=False,
     )  # fmt: skip
-    figure = peak_figure(channel.peak, channel.exact)
-    figure = f"peak {figure}" + ("" if channel.exact else ", sampled")
+    figure = f"peak {peak_figure(channel.peak, channel.exact)}"
     where = channel.peak_phase or ("outside phases" if phases else "")
     when = f"at {format_duration(channel.peak_ns / 1e9)}"
     room = min(plot.box.width - lettering.width(f" {when}", SMALL), LONGEST_NAME)
@@ -174,10 +177,10 @@ def mark_peak(sheet: Sheet, plot: Plot, channel: ChannelSummary, phases: bool) -
     for text, size, bold, above in lines:
         color = palette.peak if bold else palette.ink
         sheet.text(
-            center, y - above, text, size=size, bold=bold, color=color, align="center", backed=True
+            center, y - above, text, size=size, bold=bold, color=color, align="center", halo=True
         )
 
 
 def peak_figure(size: int, exact: bool) -> str:
-    """A peak as text; one that is not exact is the least that it can have been."""
-    return format_bytes(size) if exact else f"≥ {format_bytes(size)}"
+    """A peak as text; one that is not exact, so that the true one may be higher, has a ``~``."""
+    return f"{'' if exact else '~'}{format_bytes(size)}"

@@ -18,6 +18,8 @@ _SIZE = 7.5
 _LONGEST = 1.6
 _SPACE = 0.1
 _FROM_POLE = 0.05
+_SILENT = 0.06
+"""Inches of the line of a silent mark: it ends under the texts, so that none is struck through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def draw(sheet: Sheet, plot: Plot, flown: Flown) -> None:
     axes.set_xlim(box.left, box.right)
     axes.set_ylim(box.bottom, box.top)
     lines = [[(flag.x, box.top + 0.04), (flag.x, box.bottom)] for flag in flown.flags]
-    lines += [[(x, box.top + HEIGHT / 2), (x, plot.box.top)] for x in flown.poles]
+    lines += [[(x, plot.box.top - _SILENT), (x, plot.box.top)] for x in flown.poles]
     color = sheet.palette.faint
     axes.add_collection(
         LineCollection(lines, colors=color, linewidths=0.5, alpha=0.7), autolim=False
@@ -85,4 +87,5 @@ def draw(sheet: Sheet, plot: Plot, flown: Flown) -> None:
             flag.text,
             size=_SIZE,
             align="left" if right else "right",
+            halo=True,
         )

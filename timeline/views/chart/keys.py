@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from timeline.analysis.types import Curve
+from timeline.views.band import told
 from timeline.views.chart import lettering
 from timeline.views.chart.curve import HATCH, with_gaps_shown
 from timeline.views.chart.sheet import SMALL, Plot, Sheet
@@ -38,8 +39,9 @@ def of(palette: Palette, drawn: list[tuple[Curve, str]], plot: Plot) -> list[Key
     ]
     for curve, _ in drawn[:1]:
         if len(with_gaps_shown(curve, plot).gaps_ns):
-            out.insert(1, Key("gap", palette.gap, "no samples; dashed: the maximum in there"))
-        if (curve.high > curve.value).any():
+            dashed = "; dashed: the maximum in there" if curve.known.any() else ""
+            out.insert(1, Key("gap", palette.gap, f"no samples{dashed}"))
+        if told(curve).any():
             out.insert(1, Key("area", palette.envelope, "between samples, by the high-water mark"))
     return out
 

@@ -23,7 +23,7 @@ def sentences(analysis: Analysis) -> list[str]:
         if phase.reason and phase.reason not in of_channels:
             reasons.setdefault(phase.reason, []).append(phase.path or "outside phases")
     return [
-        *(f"≥ not exact: {_some(names)}: {reason}" for reason, names in reasons.items()),
+        *(f"~ not exact: {_some(names)}: {reason}" for reason, names in reasons.items()),
         *(f"Not measured: {sentence}" for sentence in analysis.missing),
         *(f"Note: {sentence}" for sentence in analysis.notes),
     ]

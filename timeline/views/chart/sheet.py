@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from timeline.views.chart import lettering
 from timeline.views.palette import Palette
@@ -102,7 +103,7 @@ class Sheet:
         color: str | None = None,
         bold: bool = False,
         align: str = "left",
-        backed: bool = False,
+        halo: bool = False,
     ) -> None:
         """Write one drawable line, the middle of its small letters ``y`` inches from the top."""
         self.figure.text(
@@ -115,8 +116,9 @@ class Sheet:
             horizontalalignment=align,
             verticalalignment="baseline",
             parse_math=False,
-            bbox={"facecolor": self.palette.paper, "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-            if backed
+            # Of paper around the letters alone: a box would hide more of what is behind them.
+            path_effects=[withStroke(linewidth=2.5, foreground=self.palette.paper)]
+            if halo
             else None,
         )
 

@@ -37,7 +37,8 @@ from bokeh.models.glyphs import (
 from bokeh.plotting import figure
 
 from timeline.analysis.decimation import Buckets, decimate
-from timeline.analysis.types import HOST, Analysis
+from timeline.analysis.types import HOST, Analysis, Curve
+from timeline.views.band import told_in
 from timeline.views.page.colors import PAINT, Paint, color_of, color_of_channel
 
 BUCKETS = 1200
@@ -47,7 +48,10 @@ CURVE_HEIGHT = 340
 LEFT, RIGHT = 78, 16
 """Pixels beside the frame, the same in both figures so that their times stand in line."""
 
-_TALLEST_LANE, _LANES_HEIGHT = 24, 264
+MOST_LANES = 12
+"""Deeper lanes are not drawn, and the page says so."""
+
+_LANE_HEIGHT = 24
 _AXIS_HEIGHT = 30
 _HEADROOM = 1.1
 
@@ -114,7 +118,9 @@ def _curve(
     plot.add_layout(BoxAnnotation(name="focus", fill_alpha=0.07, visible=False, line_color=None))
 
     views = {name: decimate(curve, 0, span_ns, BUCKETS) for name, curve in analysis.curves.items()}
-    band = envelope(views[HOST]) if HOST in views else {"x": [], "low": [], "high": []}
+    band: dict[str, Any] = {"x": [], "low": [], "high": []}
+    if HOST in views:
+        band = envelope(analysis.curves[HOST], views[HOST])
     plot.add_glyph(
         _source("bands", **band), VArea(x="x", y1="low", y2="high", fill_alpha=1, name="band")
     )
@@ -165,8 +171,8 @@ def _curve(
 
 
 def _lanes(lanes: int, times: Range1d) -> figure:
-    each = min(_TALLEST_LANE, max(_LANES_HEIGHT / lanes, 1))
-    height = int(each * lanes) + 6
+    lanes = min(lanes, MOST_LANES)
+    height = _LANE_HEIGHT * lanes + 6
     plot = _figure("lanes", height + _AXIS_HEIGHT, times, Range1d(start=lanes, end=0, name="rows"))
     plot.yaxis.visible = False
     plot.ygrid.visible = False
@@ -232,22 +238,31 @@ def _source(name: str, **columns: Any) -> ColumnDataSource:
     return ColumnDataSource(name=name, data=columns)
 
 
-def envelope(buckets: Buckets) -> dict[str, Any]:
+def envelope(curve: Curve, buckets: Buckets) -> dict[str, Any]:
     """The area between the readings and the high-water marks, as columns to fill between.
 
     A high-water mark speaks of all the time since the reading before, so it is drawn back to
-    there. At a gap the area closes to no height, and a NaN breaks its outline.
+    there. At a gap, and between readings without such a mark, the area closes to no height and a
+    NaN breaks its outline.
     """
     if not len(buckets):
         return {"x": [], "low": [], "high": []}
+    told, first_told = told_in(curve, buckets)
+    apart = buckets.broken | ~first_told
+    apart[0] = False
     before = np.concatenate((buckets.begin_ns[:1], buckets.end_ns[:-1]))
-    since = np.where(buckets.broken, buckets.begin_ns, before)
+    since = np.where(apart, buckets.begin_ns, before)
     last = np.concatenate((buckets.first[:1], buckets.last[:-1]))
-    left = np.where(buckets.count == 1, np.where(buckets.broken, buckets.first, last), buckets.low)
+    left = np.where(buckets.count == 1, np.where(apart, buckets.first, last), buckets.low)
+    # Without a mark the line alone is drawn, which shows the least and the largest of many.
+    left = np.where(told, left, buckets.first)
+    bottom = np.where(told, buckets.low, buckets.last)
+    top = np.where(told, buckets.high, buckets.last)
+    over = np.where(told, buckets.high, buckets.first)
     blank = np.full(len(buckets), np.nan)
     x = np.stack((before, blank, since, since, buckets.end_ns), 1)
-    low = np.stack((last, blank, buckets.first, left, buckets.low), 1)
-    high = np.stack((last, blank, buckets.first, buckets.high, buckets.high), 1)
+    low = np.stack((last, blank, buckets.first, left, bottom), 1)
+    high = np.stack((last, blank, buckets.first, over, top), 1)
     keep = np.ones(x.shape, bool)
-    keep[:, :3] = buckets.broken[:, None]
+    keep[:, :3] = apart[:, None]
     return {"x": x[keep] / 1e9, "low": low[keep], "high": high[keep]}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
-from timeline.views.page.chart import LEFT, RIGHT, Chart
+from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
 from timeline.views.page.words import visible
@@ -82,6 +82,7 @@ def _instances(instances: Instances, packer: Packer) -> dict[str, Any]:
         detail[index] = texts[text]
     return {
         "lanes": instances.lanes,
+        "drawn": min(instances.lanes, MOST_LANES),
         "details": [visible(text) for text in texts],
         "lane": packer.pack(instances.lane[order], differences=True),
         "begin": packer.pack(instances.begin_ns[order], differences=True),

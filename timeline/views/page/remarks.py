@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from timeline.analysis.types import Analysis
+from timeline.analysis.types import HOST, Analysis
 from timeline.units import format_bytes, format_duration
+from timeline.views.band import told
+from timeline.views.page.chart import MOST_LANES
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.header import command, started
 from timeline.views.page.words import escaped
@@ -31,17 +33,31 @@ def key(analysis: Analysis) -> str:
     host = next(iter(analysis.curves.values()), None)
     if host is None or not len(host.t_ns):
         return "<span>Not a single reading was taken, so there is no curve.</span>"
+    if host.channel.name != HOST:
+        # What is drawn beside the lines is drawn for host memory alone.
+        parts = [("line", "memory at each reading")]
+        return _key(parts, analysis)
     parts = [("line", "resident memory at each reading")]
-    if host.known.any():
+    if told(host).any():
         parts.append(("band", "up to its exact maximum since the reading before"))
     parts.append(("dot", "peak"))
     if len(host.gaps_ns):
         parts.append(("gap", "no samples"))
         if host.known.any():
             parts.append(("dashed", "never above this meanwhile"))
+    return _key(parts, analysis)
+
+
+def _key(parts: list[tuple[str, str]], analysis: Analysis) -> str:
     if analysis.marks:
-        parts.append(("mark", "a mark"))
-    return "".join(f'<span><i class="{kind}"></i>{words}</span>' for kind, words in parts)
+        parts = [*parts, ("mark", "a mark")]
+    spans = [f'<span><i class="{kind}"></i>{words}</span>' for kind, words in parts]
+    deeper = analysis.instances.lanes - MOST_LANES
+    if deeper > 0:
+        spans.append(
+            f"<span>not drawn: {deeper:,} more lanes of deeper or overlapping phases</span>"
+        )
+    return "".join(spans)
 
 
 def remarks(analysis: Analysis) -> str:
@@ -82,7 +98,8 @@ _HELP = (
     (
         "The band",
         "reaches from the line up to the kernel's high-water mark: the most that was in RAM at any "
-        "moment since the reading before, however short. So a spike between two samples is seen.",
+        "moment since the reading before, however short. So a spike between two samples is seen. "
+        "Without a band, nothing is known of the time between two readings.",
     ),
     (
         "The lanes",
