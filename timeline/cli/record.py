@@ -40,6 +40,8 @@ def run_and_record(words: list[str], *, help: str) -> int:
     chosen = _parser(help).parse_args(options)
     if not target:
         raise UsageError("there is no script to run: see timeline --help")
+    if chosen.output == "":
+        raise UsageError("-o names no directory: see timeline --help")
     interval_ns = _interval_ns(chosen.interval)
     resolve(chosen.backend)
     name = _module_name(target) if target[0] == "-m" else _script_name(target[0])
@@ -207,6 +209,8 @@ def _script_name(script: str) -> str:
     """
     if script == "-":
         return "stdin"
+    if not script:
+        raise UsageError("there is no script '': see timeline --help")
     path = Path(script)
     try:
         if path.is_dir():

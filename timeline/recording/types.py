@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from timeline.units import format_duration
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -66,6 +68,9 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.t_ns)
+
+    def __repr__(self) -> str:
+        return f"<Series {self.channel.name}: {_count(len(self), 'sample')}>"
 
 
 class Kind(IntEnum):
@@ -127,6 +132,14 @@ class Marks:
 
     def __len__(self) -> int:
         return len(self.t_ns)
+
+    def __repr__(self) -> str:
+        return f"<Marks: {_count(len(self), 'mark')}, {_count(self.phases, 'phase')}>"
+
+    @property
+    def phases(self) -> int:
+        """How many phases began."""
+        return int((self.kind == Kind.BEGIN).sum())
 
     def __iter__(self) -> Iterator[Mark]:
         return (self[i] for i in range(len(self)))
@@ -206,3 +219,15 @@ class Recording:
     marks: Marks
     missing: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        run = self.run
+        took = format_duration((run.ended_ns - run.started_ns) / 1e9)
+        samples = [f"{_count(len(s), 'sample')} of {name}" for name, s in self.series.items()]
+        parts = [took, *samples, _count(self.marks.phases, "phase"), run.end]
+        target = run.argv[:2] if run.argv[:1] == ("-m",) else run.argv[:1]
+        return f"<Recording {' '.join(target)}: {', '.join(parts)}>"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
