@@ -17,6 +17,7 @@ from timeline.recording.format import (
     HOST_FIELDS,
     META,
     SUMMARY,
+    pid_of,
     samples_name,
 )
 from timeline.recording.writer import SampleWriter, write_json
@@ -185,6 +186,7 @@ class Beside:
                 "samples": {"host": self._writer.rows},
                 "hwm": self._high,
                 "last": min(last, self._high),
+                "events": _sizes_of_events(self._directory),
                 "missing": [*([lost] if lost else []), *missing],
             },
         )
@@ -204,6 +206,18 @@ class Beside:
         self._high = max(self._high, rss, hwm)
         self._last_rss = rss
         return self._writer.append(t_ns, read_ns, flags, rss, hwm)
+
+
+def _sizes_of_events(directory: str) -> dict[str, int]:
+    """The bytes of each file of marks: a file cut between two lines tells by nothing else."""
+    sizes = {}
+    try:
+        for entry in os.scandir(directory):
+            if pid_of(entry.name) is not None:
+                sizes[entry.name] = entry.stat().st_size
+    except OSError:
+        pass
+    return sizes
 
 
 def _both_clocks() -> dict[str, int]:

@@ -33,6 +33,9 @@ _pack_row = Struct(f"={_COLUMNS}q").pack
 _TORN = object()
 """Stands for a part of a line at the end of the file."""
 
+_UNENDED = object()
+"""Follows a whole last line that lacks its end of line: a cut, or where writing failed."""
+
 
 class Events:
     """What the lines of all files of a recording say; `read` takes in one file after the other.
@@ -43,10 +46,12 @@ class Events:
         pid: of the first process, 0 if no line tells it.
         first_ns, last_ns: of all lines that have a time; 0 if there are none.
         closed: whether the process of the readings wrote its last line, a reading before it.
+        sizes: of each file in bytes, by its name.
         damage: a sentence for each thing that was lost.
     """
 
     def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
         self.facts: dict[str, str] = {}
         self.missing: list[str] = []
         self.pid = 0
@@ -72,7 +77,7 @@ class Events:
 
         Args:
             path: the file.
-            live: whether it may be growing: then a part of a line at its end is no damage.
+            live: whether it may be growing: then a line without its end is no damage.
             readings: whether its process is the one that ``host.rss`` is read of; a reading of
                 another process would be no point of that curve, and is left out.
 
@@ -93,11 +98,15 @@ class Events:
         self._numbers = {}
         self._readings = readings
         self._strays = self._impossible = lost = unheard = 0
-        torn = False
-        for record in _records(path):
+        torn = unended = False
+        for record in self._records(path):
             if type(record) is not dict:
-                torn = record is _TORN
-                lost += not torn
+                if record is _UNENDED:
+                    unended = True
+                elif record is _TORN:
+                    torn = True
+                else:
+                    lost += 1
                 continue
             t, kind = record.get("t"), record.get("k")
             if type(t) is not int or not 0 < t <= LIMIT or type(kind) is not str:
@@ -129,6 +138,8 @@ class Events:
         ]
         if torn and not live:
             self.damage.append(f"{path.name}: a torn last line was dropped")
+        if unended and not live:
+            self.damage.append(f"{path.name} is cut: its last line has no end")
 
     def marks(self) -> Marks:
         """The marks of all files, in the order of time."""
@@ -262,29 +273,29 @@ class Events:
             self._names[text] = index
         return index
 
+    def _records(self, path: Path) -> Iterator[object]:
+        """What each line says, in their order; None for one that is not JSON."""
+        with open_file(path) as file:
+            left = self.sizes[path.name] = os.fstat(file.fileno()).st_size
+            # No further than it was when it was opened: a busy writer would keep us here.
+            while left > 0 and (lines := file.readlines(min(_CHUNK_BYTES, left))):
+                left -= sum(map(len, lines))
+                last = b"" if lines[-1].endswith(b"\n") else lines.pop()
+                try:
+                    records = json.loads((b"[" + b",".join(lines) + b"]").decode())
+                except (ValueError, RecursionError):
+                    records = []
+                yield from records if len(records) == len(lines) else map(_record, lines)
+                if last:
+                    record = _record(last)
+                    yield _TORN if record is None else record
+                    if record is not None:
+                        yield _UNENDED
+
 
 def _thread(record: dict[str, Any]) -> int:
     thread = record.get("th")
     return thread if type(thread) is int and 0 <= thread < 1 << 63 else UNKNOWN
-
-
-def _records(path: Path) -> Iterator[object]:
-    """What each line says, in their order; None for one that is not JSON."""
-    with open_file(path) as file:
-        left = os.fstat(file.fileno()).st_size
-        # No further than it was when it was opened: a busy writer would keep us here.
-        while left > 0 and (lines := file.readlines(min(_CHUNK_BYTES, left))):
-            left -= sum(map(len, lines))
-            last = b"" if lines[-1].endswith(b"\n") else lines.pop()
-            try:
-                records = json.loads((b"[" + b",".join(lines) + b"]").decode())
-            except (ValueError, RecursionError):
-                records = []
-            yield from records if len(records) == len(lines) else map(_record, lines)
-            if last:
-                # A whole line that lacks its end of line is one: only the cut may tell them apart.
-                record = _record(last)
-                yield _TORN if record is None else record
 
 
 def _record(line: bytes) -> object:

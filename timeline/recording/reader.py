@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecordingError
@@ -12,8 +12,23 @@ from timeline.recording.alive import writer_lives
 from timeline.recording.channels import read_series
 from timeline.recording.documents import Document, clean, read_document
 from timeline.recording.events import Events
-from timeline.recording.format import FORMAT_VERSION, META, SUMMARY, pid_of, stream_of
+from timeline.recording.format import (
+    FORMAT_VERSION,
+    META,
+    SUMMARY,
+    events_name,
+    pid_of,
+    samples_name,
+    stream_of,
+)
 from timeline.recording.types import End, Marks, Recording, Run, Series
+
+NO_END = (
+    "the program's marks have no end: it left by os._exit, became another program by exec, "
+    "or lost them"
+)
+LOST = ("samples end early", "marks end here")
+"""How sentences of the recorder begin that tell of a reading that was taken and not kept."""
 
 _ENDS: Mapping[str, End] = {"exited": "exited", "killed": "killed"}
 
@@ -48,6 +63,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         )
     run = _run(meta, ending, events, series, marks)
     missing = (*meta.texts("missing"), *summary.texts("missing"), *events.missing)
+    series = _without_the_lost(series, meta, ending, events, names, missing, damage)
     for document, name in ((meta, META), (summary, SUMMARY)):
         if document.wrong:
             damage.append(f"{name} cannot be right in {', '.join(document.wrong)}")
@@ -132,6 +148,44 @@ def _read_events(
             damage.append(f"{path.name} cannot be read: {error.strerror or error}")
     damage += events.damage
     return events
+
+
+def _without_the_lost(
+    series: dict[str, Series],
+    meta: Document,
+    ending: _Ending,
+    events: Events,
+    names: Sequence[str],
+    missing: Sequence[str],
+    damage: list[str],
+) -> dict[str, Series]:
+    """The series, of which ``host.rss`` is not exact where a reading of it was lost.
+
+    Every reading takes the high-water mark and resets it, so a lost one is a lost peak, and
+    nothing that is left tells when it was.
+    """
+    host = series.get("host.rss")
+    if host is None or ending.end == "running":
+        return series
+    marks = events_name(meta.integer("pid", events.pid))
+    sizes = ending.summary.inner("events")
+    there = marks in names
+    if host.channel.exact and not there and not any(s.startswith("no phases") for s in missing):
+        damage.append(f"{marks}: the program's marks are not there")
+    size = sizes.integer(marks, 0)
+    if size > events.sizes.get(marks, size):
+        damage.append(f"{marks} is cut: {size - events.sizes[marks]} bytes are not there")
+    lost = [s for s in damage if s.startswith((samples_name("host"), "host.rss", marks))]
+    # A row or a line that could not be written was a reading too.
+    lost += [s for s in missing if s.startswith((samples_name("host"), *LOST))]
+    if there and ending.end == "exited" and not events.closed:
+        damage.append(NO_END)
+        # A file cut between two lines looks the same, unless its size was written down.
+        lost += [] if size else [NO_END]
+    if not lost or not host.channel.exact:
+        return series
+    channel = replace(host.channel, exact=False, reason=f"part of the recording is lost: {lost[0]}")
+    return {**series, "host.rss": replace(host, channel=channel)}
 
 
 def _run(

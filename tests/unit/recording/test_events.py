@@ -95,7 +95,8 @@ def test_a_torn_last_line_is_dropped(load_lines):
 def test_a_whole_last_line_without_its_end_of_line_is_read(load_lines):
     recording = load_lines(BEGIN, END, end=b"")
     assert len(recording.marks) == 2
-    assert recording.damage == ()
+    assert recording.damage == ("events.4711.jsonl is cut: its last line has no end",)
+    assert not recording.series["host.rss"].channel.exact
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 import pytest
 from invariants import check_invariants
 
+from timeline.analysis.analyze import analyze
 from timeline.errors import (
     DamagedRecordingError,
     NewerFormatError,
@@ -224,3 +225,46 @@ def test_a_writer_lives_until_it_is_dead():
 def test_psutil_tells_the_same_where_there_is_no_proc(monkeypatch):
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     test_a_writer_lives_until_it_is_dead()
+
+
+def lost_peaks(recording):
+    analysis = analyze(recording)
+    exact = [peak.exact for each in analysis.phases for peak in each.peak.values()]
+    host = next(each for each in analysis.channels if each.channel.name == "host.rss")
+    return not any([*exact, host.exact]) and host.reason
+
+
+def test_a_mark_that_was_lost_is_a_peak_that_was_lost(golden):
+    marks = golden / "events.4711.jsonl"
+    whole = marks.read_bytes()
+    assert load_directory(golden).series["host.rss"].channel.exact
+    lines = whole.splitlines(keepends=True)
+    for left, why in (
+        (b"".join(lines[:2]), "the program's marks have no end"),
+        (whole[: len(whole) // 2], "events.4711.jsonl: a torn last line was dropped"),
+        (b"".join([*lines[:3], b"garbage\n", *lines[4:]]), "events.4711.jsonl: 1 line"),
+        (whole[:-1], "events.4711.jsonl is cut: its last line has no end"),
+    ):
+        marks.write_bytes(left)
+        assert why in lost_peaks(load_directory(golden))
+    marks.unlink()
+    assert "the program's marks are not there" in lost_peaks(load_directory(golden))
+
+
+def test_a_file_of_marks_cut_between_two_lines_is_told_by_its_size(golden, edit_json):
+    marks = golden / "events.4711.jsonl"
+    lines = marks.read_bytes().splitlines(keepends=True)
+    without_stop = b"".join(lines[:-1])
+    marks.write_bytes(without_stop)
+    edit_json(golden / "summary.json", events={marks.name: len(without_stop)}, last=1)
+    recording = load_directory(golden)
+    assert recording.series["host.rss"].channel.exact
+    assert "left by os._exit" in recording.damage[0]
+    marks.write_bytes(b"".join(lines[:-2]))
+    assert f"is cut: {len(lines[-2])} bytes" in lost_peaks(load_directory(golden))
+
+
+def test_a_row_that_was_lost_is_a_peak_that_was_lost(golden):
+    samples = golden / "samples.host.npy"
+    samples.write_bytes(samples.read_bytes()[:-32])
+    assert "samples.host.npy is cut" in lost_peaks(load_directory(golden))
