@@ -96,6 +96,17 @@ def test_many_lanes_and_marks_at_one_moment(open_page):
     assert "500 marks" in page.source("mark labels")["text"]
     text = page.hover(*page.spot(sum(page.view) / 2, 100))
     assert "more phases" in text
+    assert {lane for lane, *_ in page.js("timeline.boxes()")} == set(range(12))
+    assert "288 more lanes" in page.find("#key").text
+
+
+@pytest.mark.parametrize("samples", [300, 20_000])
+def test_no_band_is_drawn_without_a_high_water_mark(open_page, samples):
+    page = open_page(recording(samples, 3, exact=False))
+    assert not page.host.known.any()
+    band = page.source("bands")
+    assert all(low == high for low, high in zip(band["low"], band["high"], strict=True))
+    assert "high-water mark" not in page.find("#key").text
 
 
 def test_no_marks_at_all_is_the_same_as_none(open_page):

@@ -39,7 +39,7 @@ def key(analysis: Analysis) -> str:
         return _key(parts, analysis)
     parts = [("line", "resident memory at each reading")]
     if told(host).any():
-        parts.append(("band", "up to its exact maximum since the reading before"))
+        parts.append(("band", "up to its high-water mark since the reading before"))
     parts.append(("dot", "peak"))
     if len(host.gaps_ns):
         parts.append(("gap", "no samples"))
