@@ -11,6 +11,7 @@ import sys
 import time
 from _thread import RLock, get_ident
 from contextvars import ContextVar
+from errno import EBADF
 from itertools import count
 
 from timeline._version import __version__
@@ -74,10 +75,12 @@ class Session:
         self._dry_until_ns = 0
         self._spelled: dict[tuple[str, str], str] = {}
         self._one_at_a_time = RLock()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         # As timeline.recording.format.events_name: not imported, two modules into every program.
-        path = os.path.join(directory, f"events.{self.pid}.jsonl")
-        self._fd = out_of_the_way(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644))
+        # Absolute: the program may go to another directory before it has to be opened again.
+        self._path = os.path.abspath(os.path.join(directory, f"events.{self.pid}.jsonl"))
+        self._flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        self._flags |= getattr(os, "O_BINARY", 0)
+        self._fd = out_of_the_way(os.open(self._path, self._flags | os.O_CREAT, 0o644))
         own, why = open_own_memory() if exact else (None, "")
         self.own: OwnMemory | None = own
         python = ".".join(map(str, sys.version_info[:3]))
@@ -189,20 +192,51 @@ class Session:
     def _append(self, fd: int, line: str) -> None:
         data = line.encode("ascii", "backslashreplace")
         try:
-            written = os.write(fd, data)
+            written = self._write_or_reopen(fd, data)
         except OSError as error:
+            written = 0
             self.lost = f"marks end here: {error.strerror}"
         else:
             if written == len(data):
                 return
-            # A full disk takes a part of the line before it refuses: leave whole lines only.
             self.lost = "marks end here: the disk is full"
-            try:
-                os.ftruncate(fd, os.fstat(fd).st_size - written)
-            except OSError:
-                pass
+        self._leave_a_cut(written)
         self.abandon()
         say(self.lost)
+
+    def _write_or_reopen(self, fd: int, data: bytes) -> int:
+        try:
+            return os.write(fd, data)
+        except OSError as error:
+            # A program that closes every descriptor it has, as a daemon does. Not made anew: a run
+            # directory that was deleted stays so.
+            if error.errno != EBADF:
+                raise
+        self._fd = out_of_the_way(os.open(self._path, self._flags))
+        return os.write(self._fd, data)
+
+    def _leave_a_cut(self, written: int) -> None:
+        """Say in the file that a line is lost, and its reading with it.
+
+        A full disk takes a part of the line before it refuses, and no sentence. So the line before
+        loses its end of line: a reader knows a cut by that.
+        """
+        sentence = f'{{"k":"missing","t":{self._now()},"p":{quote(self.lost)}}}\n'.encode("ascii")
+        try:
+            # Only ours: the program may have closed it, and its own file have the number.
+            there = os.fstat(self._fd)
+            if not os.path.samestat(there, os.stat(self._path)):
+                return
+            size = there.st_size - written
+            os.ftruncate(self._fd, size)
+            try:
+                kept = os.write(self._fd, sentence) == len(sentence)
+            except OSError:
+                kept = False
+            if not kept:
+                os.ftruncate(self._fd, max(size - 1, 0))
+        except OSError:
+            pass
 
 
 class Open:

@@ -275,9 +275,20 @@ def test_a_phase_left_open_by_the_end_of_the_recording_harms_no_later_one(tmp_pa
         pass
 
 
-def test_a_program_that_closes_every_descriptor_ends_the_marks_not_itself(directory, capfd):
+def test_a_program_that_closes_every_descriptor_loses_no_line(directory, capfd):
     session = sessions.current
     os.close(session._fd)
+    with phase("a"), phase("b"):
+        mark("c")
+    assert not session.lost
+    assert phases(directory) == {"a": [None], "b": ["a"]}
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_of_marks_that_cannot_be_opened_again_ends_the_marks_alone(directory, capfd):
+    session = sessions.current
+    os.close(session._fd)
+    os.unlink(session._path)
     with phase("a"), phase("b"):
         mark("c")
     assert "marks end here" in session.lost
