@@ -271,9 +271,12 @@ def test_a_full_disk_ends_the_recording_and_not_the_program(write_script, tmp_pa
     )
     assert ended.stdout == "all done\n"
     assert ended.returncode == 0
-    assert ended.stderr.count("marks end here") == 1
+    assert ended.stderr.count("timeline: marks end here") == 1
     assert "Traceback" not in ended.stderr
-    assert len(load(tmp_path / "r").marks) > 20
+    recording = load(tmp_path / "r")
+    assert len(recording.marks) > 20
+    assert not recording.series["host.rss"].channel.exact
+    assert "part of the recording is lost" in ended.stderr.replace("\n", " ")
 
 
 def test_a_directory_that_vanishes_ends_the_recording_and_not_the_program(
@@ -286,7 +289,20 @@ def test_a_directory_that_vanishes_ends_the_recording_and_not_the_program(
     ended = run_timeline(script)
     assert (ended.stdout, ended.code) == ("done\n", 4)
     assert "Traceback" not in ended.stderr
-    assert "timeline: " in ended.stderr
+    assert "run.timeline is not there any more" in ended.stderr
+    assert "recorded in" not in ended.stderr
+    assert "NoRecordingError" not in ended.stderr
+
+
+def test_an_end_that_cannot_be_written_is_told_by_the_launcher(write_script, run_timeline):
+    # A directory in the place of a file: it cannot be replaced, by root neither.
+    script = write_script("import os\nos.makedirs('run.timeline/summary.json.new/x')\nexit(3)\n")
+    ended = run_timeline(script)
+    assert ended.code == 3
+    assert "exited with code 3" in ended.stderr
+    assert "still running" not in ended.stderr
+    assert ", exact" not in ended.stderr
+    assert "the recording's end could not be written" in ended.stderr
 
 
 def test_the_charts_are_made_and_their_paths_said(write_script, run_timeline):

@@ -7,20 +7,24 @@ import importlib.util
 import os
 import signal
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timeline._version import __version__
-from timeline.errors import UsageError
+from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
-from timeline.recorder.launch import Ended, run
+from timeline.recorder.launch import Ended, name_of, run
 from timeline.recorder.options import checked_interval
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.say import say
+from timeline.recording.format import SUMMARY
 
 if TYPE_CHECKING:
     from timeline.analysis.types import Analysis
+    from timeline.recording.types import Recording
 
 WITH_VALUE = ("-o", "--output", "--interval", "--backend")
 """Options that take the next word. All that stands behind the script is the script's."""
@@ -56,26 +60,36 @@ def run_and_record(words: list[str], *, help: str) -> int:
         backend=chosen.backend,
     )
     try:
-        show(directory, charts=not chosen.no_charts)
+        show(directory, charts=not chosen.no_charts, ended=ended)
     except KeyboardInterrupt:
         say(f"stopped; the recording is complete: see timeline report {directory}")
     _flush()
     return _end_as(ended)
 
 
-def show(directory: str, *, charts: bool) -> None:
+def show(directory: str, *, charts: bool, ended: Ended | None = None) -> None:
     """Print the table and make the charts. What fails costs itself and a sentence.
 
     Args:
         directory: the run directory, finished.
         charts: whether to make ``report.png`` and ``report.html``.
+        ended: how the program ended, for a recording that could not be told so.
     """
+    if not os.path.isdir(directory):
+        say(f"nothing is recorded: {directory} is not there any more")
+        return
     try:
         # Not before the program has ended: these import numpy, and the charts much more.
         from timeline.analysis.analyze import analyze
         from timeline.interchange.loading import load
 
-        analysis = analyze(load(directory))
+        recording = load(directory)
+        if ended is not None and recording.run.end == "running":
+            recording = _ended(recording, ended)
+        analysis = analyze(recording)
+    except TimelineError as error:
+        say(f"no table: {error}")
+        return
     except Exception as error:
         say(f"no table: {_why(error)}")
         say(f"recorded in {directory}")
@@ -95,6 +109,28 @@ def show(directory: str, *, charts: bool) -> None:
         else:
             made.append(path.name)
     say(f"recorded in {directory}" + (f", with {' and '.join(made)}" if made else ""))
+
+
+def _ended(recording: Recording, ended: Ended) -> Recording:
+    """The recording of a program that has ended, where no file tells it: a full disk."""
+    run = replace(
+        recording.run,
+        end="killed" if ended.signal else "exited",
+        exit_code=ended.code,
+        signal=name_of(ended.signal),
+        seen_to_end=False,
+        ended_ns=max(recording.run.ended_ns, time.monotonic_ns()),
+    )
+    why = f"the recording's end could not be written: {SUMMARY} is not there"
+    series = dict(recording.series)
+    for name, one in series.items():
+        if one.channel.exact:
+            # Whatever kept the end from being written may have kept rows and lines as well.
+            channel = replace(one.channel, exact=False, reason=why)
+            series[name] = replace(one, channel=channel)
+    return replace(
+        recording, run=run, series=series, missing=(*recording.missing, *ended.missing, why)
+    )
 
 
 def _print_table(analysis: Analysis) -> None:

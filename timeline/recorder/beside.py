@@ -173,7 +173,7 @@ class Beside:
         self._writer.close()
         if not self._thread.is_alive():
             self._probe.close()
-        lost = self._lost or self._writer.lost
+        lost = self.lost
         write_json(
             self._directory,
             SUMMARY,
@@ -190,6 +190,11 @@ class Beside:
                 "missing": [*([lost] if lost else []), *missing],
             },
         )
+
+    @property
+    def lost(self) -> str:
+        """Why samples end early, as a sentence; empty where they do not."""
+        return self._lost or self._writer.lost
 
     def _run(self) -> None:
         try:

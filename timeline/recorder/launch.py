@@ -47,9 +47,11 @@ class Ended:
     Attributes:
         code: its exit code; None if a signal killed it, or if it is not known.
         signal: that signal's number, or 0.
+        missing: a sentence for each thing that was lost, where the recording cannot hold it.
     """
 
     def __init__(self, code: int | None, signal: int = 0) -> None:
+        self.missing: tuple[str, ...] = ()
         self.code = code
         self.signal = signal
 
@@ -120,12 +122,13 @@ def _stop(beside: Beside, ended: Ended, last: int, missing: list[str]) -> None:
         beside.stop(
             end="killed" if ended.signal else "exited",
             exit_code=ended.code,
-            signal=_name(ended.signal),
+            signal=name_of(ended.signal),
             last=last,
             missing=missing,
         )
     except TimelineError as error:
         say(f"the recording's end could not be written: {error}")
+        ended.missing = (beside.lost,) if beside.lost else ()
 
 
 def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[str, str]:
@@ -201,7 +204,8 @@ def _waited_for_no_child(pid: int) -> bool:
         return False
 
 
-def _name(number: int) -> str | None:
+def name_of(number: int) -> str | None:
+    """The name of a signal; None for 0."""
     if not number:
         return None
     try:
