@@ -39,7 +39,7 @@ def analyze(recording: Recording) -> Analysis:
     peaks = phases.measure(spans, host)
     instances = _instances(marks, spans, begins, parent, peaks, start)
     channels = tuple(
-        _channel(recording.series[name], readings[name], instances, run) for name in names
+        _channel(recording.series[name], readings[name], instances, run, marks) for name in names
     )
     summaries = phases.summarize(instances, spans, peaks, host, (start, end))
     outside = phases.outside(spans, (start, end), host)
@@ -111,7 +111,9 @@ def _detail(marks: Marks, begins: Ints) -> dict[int, str]:
     return {index[number]: text for number, text in marks.details.items() if number in index}
 
 
-def _channel(series: Series, readings: Readings, instances: Instances, run: Run) -> ChannelSummary:
+def _channel(
+    series: Series, readings: Readings, instances: Instances, run: Run, marks: Marks
+) -> ChannelSummary:
     channel, start = series.channel, run.started_ns
     if not len(readings):
         return ChannelSummary(channel, len(series), 0, 0, None, False, "nothing was read", 0, 0)
@@ -134,9 +136,18 @@ def _channel(series: Series, readings: Readings, instances: Instances, run: Run)
         peak_phase=_innermost(instances, at),
         exact=exact,
         reason=reason,
-        baseline=int(readings.value[0]),
+        baseline=_baseline(series, readings, marks),
         longest_gap_ns=int(steps.max()) if len(steps) else 0,
     )
+
+
+def _baseline(series: Series, readings: Readings, marks: Marks) -> int:
+    """Where the program began: the sampler's first look may fall into the exec before it."""
+    if series.channel.name == HOST:
+        own = np.flatnonzero(marks.rss != UNKNOWN)
+        if len(own):
+            return int(marks.rss[own[0]])
+    return int(readings.value[0])
 
 
 def _unseen_end(run: Run, last_ns: int, peak: int) -> str:

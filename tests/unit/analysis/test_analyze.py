@@ -395,3 +395,9 @@ def test_last_moments_that_nobody_read_cost_the_run_its_exactness():
     assert bounded.channels[0].exact
     assert not bounded.outside.peak["host.rss"].exact
     assert analyze(whole).outside.peak["host.rss"].exact
+
+
+def test_the_start_is_the_first_reading_that_the_program_took():
+    made = recording(phases=1)
+    host = analyze(made).channels[0]
+    assert host.baseline == made.marks.rss[0] != made.series[HOST].value[0]
