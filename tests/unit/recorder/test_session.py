@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -325,3 +326,51 @@ def test_without_exact_readings_marks_carry_time_alone(tmp_path):
     sessions.deactivate()
     session.close()
     assert all(m.rss == m.high == -1 for m in load_directory(tmp_path).marks)
+
+
+def test_dense_marks_of_brief_phases_are_held_back_and_keep_their_order(tmp_path):
+    session = sessions.Session(str(tmp_path), exact=True)
+    file = tmp_path / f"events.{session.pid}.jsonl"
+    session._dry_until_ns = 1 << 62
+    outer = session.begin("outer")
+    for _ in range(3):
+        session.end(session.begin("inner", up=outer))
+    written = file.read_text().count("\n")
+    session.end(session.begin("inner", up=outer))
+    assert file.read_text().count("\n") == written  # a known brief phase: held
+    session.text("now")
+    session.end(outer)
+    session.close()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    times = [line["t"] for line in lines]
+    assert times == sorted(times)
+    assert sum(line["k"] == "b" for line in lines) == sum(line["k"] == "e" for line in lines) == 5
+    assert all(line["up"] == outer for line in lines if line.get("p") == "inner")
+
+
+def test_a_phase_that_took_long_before_is_written_as_it_begins_however_dense_marks_are(tmp_path):
+    session = sessions.Session(str(tmp_path), exact=True)
+    file = tmp_path / f"events.{session.pid}.jsonl"
+    session._dry_until_ns = 1 << 62
+    session.end(session.begin("step"))
+    slow = session.begin("step")
+    time.sleep(0.002)
+    session.end(slow)
+    session.begin("step")
+    assert file.read_text().splitlines()[-1].startswith('{"k":"b"')
+    session.close()
+
+
+def test_what_is_held_back_is_not_written_twice_by_a_forked_child(tmp_path):
+    session = sessions.Session(str(tmp_path), exact=True)
+    sessions.activate(session)
+    session._dry_until_ns = 1 << 62
+    for _ in range(3):
+        session.end(session.begin("step"))
+    if (pid := os.fork()) == 0:
+        os._exit(len(session._held))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    sessions.deactivate()
+    session.close()
+    text = (tmp_path / f"events.{session.pid}.jsonl").read_text()
+    assert text.count('"k":"b"') == text.count('"k":"e"') == 3
