@@ -23,6 +23,8 @@ from timeline.recorder.say import say
 from timeline.recording.format import SUMMARY
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from timeline.analysis.types import Analysis
     from timeline.recording.types import Recording
 
@@ -59,12 +61,26 @@ def run_and_record(words: list[str], *, help: str) -> int:
         exact=not chosen.no_exact,
         backend=chosen.backend,
     )
-    try:
-        show(directory, charts=not chosen.no_charts, ended=ended)
-    except KeyboardInterrupt:
-        say(f"stopped; the recording is complete: see timeline report {directory}")
+    _stop_at_ctrl_c(directory, ended)
+    show(directory, charts=not chosen.no_charts, ended=ended)
     _flush()
     return _end_as(ended)
+
+
+def _stop_at_ctrl_c(directory: str, ended: Ended) -> None:
+    """From now on Ctrl-C ends this process at once, as the program ended."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # asked for once is enough
+        # No KeyboardInterrupt: one in a weak reference's callback is lost, one in the text that a
+        # namedtuple evaluates makes Python end by SIGINT, and one in an extension module's start
+        # can abort it: whatever the exit code was.
+        say(f"stopped; the recording is complete: see timeline report {directory}")
+        _flush()
+        os._exit(_end_as(ended))
+
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, stop)
 
 
 def show(directory: str, *, charts: bool, ended: Ended | None = None) -> None:
@@ -150,8 +166,9 @@ def _why(error: Exception) -> str:
 def _flush() -> None:
     try:
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        # Nobody reads it any more. Python would try again at its end, and make the exit code 120.
+    except (OSError, ValueError, AttributeError, RuntimeError):
+        # Nobody reads it any more, or Ctrl-C came in the midst of a write. Python would try again
+        # at its end, and make the exit code 120.
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         except OSError:

@@ -75,10 +75,11 @@ class Forwarding:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # First, as it takes a while: a signal meanwhile is still not one for this process.
+        self._witness.end()
         for number, handler in self._before:
             # None: it was not set from Python; what ends a process by default does so again.
             signal.signal(number, handler or signal.SIG_DFL)  # type: ignore[arg-type]
-        self._witness.end()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         # On Windows Ctrl-C goes to all, and os.kill would end the program without asking it.
