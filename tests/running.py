@@ -51,3 +51,18 @@ def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None, **o
         **options,
     )
     return Ended(process.returncode, process.stdout, process.stderr)
+
+
+def begin(command: list[str], *, cwd: Path, **options) -> subprocess.Popen[str]:
+    """Start a command with pipes to all its streams, in a session of its own; not waited for."""
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )

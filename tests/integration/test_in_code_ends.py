@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from running import ROOT, clean_environment
+from running import ROOT, begin
 
 from timeline import load
 from timeline.recorder.beside import NOT_RECORDED
@@ -24,17 +23,7 @@ def started(write_script, tmp_path):
     running = []
 
     def start(text, **options):
-        process = subprocess.Popen(
-            [sys.executable, str(write_script(text))],
-            cwd=tmp_path,
-            env=clean_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            **options,
-        )
+        process = begin([sys.executable, str(write_script(text))], cwd=tmp_path, **options)
         running.append(process)
         assert process.stdout.readline() == "ready\n", process.stderr.read()
         return process

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 import pytest
-from running import clean_environment
+from running import begin, clean_environment
 
 from timeline.interchange.loading import load
 
@@ -45,17 +45,7 @@ def start(tmp_path, write_script):
     def start_it(text, *options, plain=False, **more):
         script = write_script(textwrap.dedent(text))
         words = [] if plain else ["-m", "timeline", "--no-charts", "-o", "run.timeline", *options]
-        process = subprocess.Popen(
-            [sys.executable, *words, str(script)],
-            cwd=tmp_path,
-            env=clean_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            **more,
-        )
+        process = begin([sys.executable, *words, str(script)], cwd=tmp_path, **more)
         started.append(process)
         ready, pid = process.stdout.readline().split()
         assert ready == "ready"
