@@ -36,6 +36,7 @@ class Overall:
         """Take over a descriptor from `make_overall`, which an exec will close."""
         os.set_inheritable(fd, False)
         self.fd = out_of_the_way(fd)
+        self._noted = 0
 
     @property
     def bytes(self) -> int:
@@ -49,6 +50,9 @@ class Overall:
 
     def note(self, high: int) -> None:
         """Keep a high-water mark, in bytes, if it is the largest."""
+        if high <= self._noted:  # mostly, and a look at the file would cost 8 µs
+            return
+        self._noted = high
         if high > self.bytes:
             try:
                 os.pwrite(self.fd, _MAGIC + high.to_bytes(8, "little"), 0)

@@ -63,7 +63,7 @@ class ThreadSampling:
         """
         from timeline.recorder.beside import Beside
 
-        self._beside: Beside | None = Beside(**task, overall=overall)
+        self._beside: Beside | None = Beside(**task, overall=overall, guest=True)
         self._beside.start()
 
     def stop(self, words: dict[str, Any]) -> str:
