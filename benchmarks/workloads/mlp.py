@@ -3,10 +3,10 @@
 import sys
 import time
 
-from witness import Witness
+from witness import Witness, take_turns
 
 
-def main(steps, warm_up=500):
+def main(steps, in_turns=False, warm_up=500):
     witness = Witness()
     import torch
     from torch import nn
@@ -29,6 +29,8 @@ def main(steps, warm_up=500):
     for _ in range(warm_up):
         step()
     witness.memory("warm")
+    if in_turns:
+        return take_turns(step)
     took = []
     with witness.loop(steps):
         for _ in range(steps):
@@ -39,4 +41,4 @@ def main(steps, warm_up=500):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), in_turns=sys.argv[2:] == ["--turns"])

@@ -3,10 +3,10 @@
 import sys
 import time
 
-from witness import Witness
+from witness import Witness, take_turns
 
 
-def main(steps, warm_up=3, batch_size=32):
+def main(steps, in_turns=False, warm_up=3, batch_size=32):
     witness = Witness()
     import torch
     from torch import nn
@@ -32,6 +32,8 @@ def main(steps, warm_up=3, batch_size=32):
     for _ in range(warm_up):
         step(*next(batches))
     witness.memory("warm")
+    if in_turns:
+        return take_turns(lambda: step(*next(batches)))
     took = []
     with witness.loop(steps):
         for batch, labels in batches:
@@ -42,4 +44,4 @@ def main(steps, warm_up=3, batch_size=32):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), in_turns=sys.argv[2:] == ["--turns"])

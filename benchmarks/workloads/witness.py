@@ -8,7 +8,18 @@ spike is while it stands.
 import contextlib
 import json
 import os
+import sys
 import time
+
+
+def take_turns(step):
+    """For each line of stdin, a number: so many steps, then their wall and CPU time on stdout."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        cpu, begun = time.process_time_ns(), time.monotonic_ns()
+        for _ in range(int(line)):
+            step()
+        print(time.monotonic_ns() - begun, time.process_time_ns() - cpu, flush=True)
 
 
 class Witness:
