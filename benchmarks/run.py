@@ -21,6 +21,7 @@ import large
 import micro
 import runners
 import tables
+import turns
 from measure import Failed, Run, measure
 
 HERE = Path(__file__).resolve().parent
@@ -92,7 +93,10 @@ def machine() -> dict[str, str]:
 
 def training(quick: bool, rounds: int) -> dict[str, Any]:
     steps = "5" if quick else "20"
-    return {"training": in_rounds("resnet18", [steps], rounds, times=1 if quick else 2)}
+    return {
+        "turns": turns.measure_all("resnet18", quick=quick),
+        "training": in_rounds("resnet18", [steps], rounds, times=1),
+    }
 
 
 def dispatch(quick: bool, rounds: int) -> dict[str, Any]:

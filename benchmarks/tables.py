@@ -184,8 +184,21 @@ def figures(results: dict[str, Any]) -> str:
 
 
 def _of_slowdown(results: dict[str, Any]) -> Iterable[Figure]:
+    if "turns" in results:
+        turns = results["turns"]
+        beside = statistics.median(turns["wall"])
+        text = f"training, {len(turns['wall'])} turns in {len(turns['by_process'])} processes"
+        yield Figure(f"{text}, slowdown by the sampler", beside, "", 1.01, 3)
+        low, high = middle_of_median(turns["wall"])
+        yield Figure(f"{text}, the median's 95 % interval, from", low, "", None, 3)
+        yield Figure(f"{text}, the median's 95 % interval, to", high, "", None, 3)
+        if "micro" in results:
+            # The turns have the marks in both: so many a step, and what `micro` found for one.
+            each_ns = results["micro"]["modules"]["added"]["sparse_us"] / 2 * 1000
+            by_marks = turns["marks_a_step"] * each_ns / turns["step_ns"]
+            yield Figure(f"{text}, slowdown with its marks", beside * (1 + by_marks), "", 1.01, 3)
     for part, text, goal in (
-        ("training", "training, slowdown", 1.01),
+        ("training", "training, slowdown of whole runs", None),
         ("dispatch", "0.3 ms steps, slowdown", 1.15),
     ):
         rounds = results.get(part, [])
@@ -194,6 +207,14 @@ def _of_slowdown(results: dict[str, Any]) -> Iterable[Figure]:
             cpu = statistics.median(ratios(rounds, name, "cpu_ns"))
             yield Figure(f"{text}, {name}", wall, "", goal, 3)
             yield Figure(f"{text}, {name}, in CPU time of the process", cpu, "", None, 3)
+
+
+def middle_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """Where the median of what these are a sample of lies, 19 times of 20 (by the binomial)."""
+    ranked = sorted(values)
+    half = 0.98 * len(ranked) ** 0.5
+    low = max(int(len(ranked) / 2 - half), 0)
+    return ranked[low], ranked[-1 - low]
 
 
 def _of_spikes(results: dict[str, Any]) -> Iterable[Figure]:
@@ -239,6 +260,8 @@ def _of_micro(micro: dict[str, Any] | None) -> Iterable[Figure]:
         yield Figure(f"{text}, heavy modules", len(micro[key]["heavy"]), "", 0, 0)
     yield Figure("`phase()` with nothing recording", micro["idle_ns"]["median"] / 1000, "µs", 0.5)
     yield Figure("a mark with its exact reading", micro["mark_us"]["exact"], "µs", 12, 1)
+    text = "the least that it can be: two reads, a reset and a line, in the same loop"
+    yield Figure(text, micro["mark_us"]["prototype"], "µs", None, 1)
     yield Figure("a mark where marks are dense", micro["mark_us"]["alone"], "µs", None, 1)
     added = micro["modules"]["added"]
     text = "each of the two marks of a module's call"

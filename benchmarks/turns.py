@@ -1,12 +1,10 @@
-"""How much slower a training is when it is recorded: two processes that take turns.
+"""How much slower the sampler makes a training: turns with it and without, in one process.
 
-The machine's speed drifts by more than what is to be measured, within seconds when others use it.
-So one bare and one recorded process of the same workload stand side by side and work in turns of
-about a second, one waiting while the other works, and each recorded turn is compared with the bare
-turns before and after it. While the bare one works, the recorder is stopped, and its target waits.
-
-Where its memory happens to lie makes a process faster or slower for all of its life, by percents.
-So there are several pairs, and between two pairs everything starts anew.
+The machine's speed drifts by more than what is to be measured, within seconds when others use it,
+and where its memory happens to lie makes a process up to a tenth faster or slower for all of its
+life. So one recorded process works in turns of about a second, every other one with the sampler's
+process stopped, and each turn is compared with those before and after it. What that leaves out is
+the marks, which the process makes in both: their number is told, and `micro.py` has their cost.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,16 +26,20 @@ HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One bare and one recorded process.
+class Turns:
+    """The turns of one process.
 
     Attributes:
-        wall: of each recorded turn, its wall time over that of the bare turns next to it.
+        wall: of each turn beside a sampler, its wall time over that of the turns next to it.
         cpu: the same for the CPU time of the process.
+        marks_a_step: lines that the process wrote for each step.
+        step_ns: a step without a sampler, in the median.
     """
 
     wall: list[float]
     cpu: list[float]
+    marks_a_step: float
+    step_ns: float
 
 
 class Worker:
@@ -55,13 +58,14 @@ class Worker:
                 raise Failed("a workload ended before its first turn")
 
     def work(self, steps: int) -> tuple[int, int]:
-        """Its wall and CPU time, in nanoseconds."""
+        """So many steps: their wall and CPU time, in nanoseconds."""
         assert self._process.stdin
         self._process.stdin.write(f"{steps}\n")
         wall, cpu = map(int, self._read().split())
         return wall, cpu
 
     def rest(self) -> None:
+        """Stop the launcher, which samples; the workload is a child of it, and goes on."""
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -77,57 +81,64 @@ class Worker:
         return self._process.stdout.readline()
 
 
-def one_pair(workload: str, steps: int, turns: int, interval_s: float) -> Pair:
-    """So many turns of so many steps, recorded and bare.
+def one_process(workload: str, steps: int, turns: int, interval_s: float) -> Turns:
+    """So many turns of so many steps with a sampler, and one more without.
 
     Raises:
-        Failed: one of the two did not start or end well.
+        Failed: the workload did not start or end well.
     """
     script = str(HERE / "workloads" / f"{workload}.py")
-    work = [script, str((turns * 2 + 2) * steps), "--turns"]
+    all_steps = (turns * 2 + 2) * steps
+    work = [script, str(all_steps), "--turns"]
     with tempfile.TemporaryDirectory(prefix="timeline-bench-") as out:
-        errors = open(f"{out}/errors", "w+b")
         record = ["-m", "timeline", "-o", f"{out}/run.timeline", "--no-charts"]
         record += ["--interval", str(interval_s)]
-        bare = Worker([sys.executable, *work], out, errors)
-        bare.wait_until_ready()
-        recorded = Worker([sys.executable, *record, *work], out, errors)
-        recorded.wait_until_ready()
-        told, plain = [], []
-        for number in range(turns + 1):
-            recorded.rest()  # of the two processes that this is, the launcher, which samples
-            plain.append(bare.work(steps))
-            recorded.go_on()
-            if number < turns:
-                told.append(recorded.work(steps))
-        if bare.end() or recorded.end():
-            errors.seek(0)
-            raise Failed(f"{workload} in turns failed:\n{errors.read().decode()}")
-        errors.close()
-    around = [
-        ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2) for a, b in zip(plain, plain[1:], strict=False)
-    ]
-    # The first turn of both finds caches as the other's start left them.
-    beside = list(zip(told, around, strict=True))[1:]
-    return Pair([t[0] / a[0] for t, a in beside], [t[1] / a[1] for t, a in beside])
+        with open(f"{out}/errors", "w+b") as errors:
+            worker = Worker([sys.executable, *record, *work], out, errors)
+            worker.wait_until_ready()
+            worker.work(steps)
+            beside, alone = [], []
+            for number in range(turns + 1):
+                worker.rest()
+                alone.append(worker.work(steps))
+                worker.go_on()
+                if number < turns:
+                    beside.append(worker.work(steps))
+            if worker.end():
+                errors.seek(0)
+                raise Failed(f"{workload} in turns failed:\n{errors.read().decode()}")
+        marks = sum(
+            len(file.read_bytes().splitlines())
+            for file in Path(out, "run.timeline").glob("events.*.jsonl")
+        )
+    around = [((a[0] + b[0]) / 2, (a[1] + b[1]) / 2) for a, b in pairwise(alone)]
+    pairs = list(zip(beside, around, strict=True))
+    return Turns(
+        [turn[0] / two[0] for turn, two in pairs],
+        [turn[1] / two[1] for turn, two in pairs],
+        marks / all_steps,
+        statistics.median(turn[0] for turn in alone) / steps,
+    )
 
 
 def measure_all(workload: str, *, quick: bool, interval_s: float = 0.01) -> dict[str, Any]:
-    """Some pairs: the median of each, and the median of all turns."""
+    """Some processes: the median of all their turns, and of each."""
     steps = {"resnet18": 4, "mlp": 2000}[workload]
-    pairs = []
-    for number in range(2 if quick else 8):
-        pairs.append(one_pair(workload, steps, 3 if quick else 16, interval_s))
-        text = f"{workload:12} pair {number + 1}: {statistics.median(pairs[-1].wall):.3f}"
+    found = []
+    for number in range(2 if quick else 6):
+        found.append(one_process(workload, steps, 3 if quick else 24, interval_s))
+        text = f"{workload:12} process {number + 1}: {statistics.median(found[-1].wall):.3f}"
         print(text, file=sys.stderr, flush=True)
     return {
         "interval_s": interval_s,
-        "wall": [statistics.median(pair.wall) for pair in pairs],
-        "cpu": [statistics.median(pair.cpu) for pair in pairs],
-        "turns": [pair.wall for pair in pairs],
+        "wall": [ratio for one in found for ratio in one.wall],
+        "cpu": [ratio for one in found for ratio in one.cpu],
+        "by_process": [statistics.median(one.wall) for one in found],
+        "marks_a_step": found[0].marks_a_step,
+        "step_ns": statistics.median(one.step_ns for one in found),
     }
 
 
 if __name__ == "__main__":
-    found = measure_all(sys.argv[1], quick="--quick" in sys.argv)
-    print({key: statistics.median(found[key]) for key in ("wall", "cpu")}, found["wall"])
+    result = measure_all(sys.argv[1], quick="--quick" in sys.argv)
+    print({key: statistics.median(result[key]) for key in ("wall", "cpu")}, result)
