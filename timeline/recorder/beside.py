@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading
 import time
 
+from timeline.errors import RecordingError
 from timeline.recorder.probes import open_probe, resolve
 from timeline.recorder.sampler import Sampler
 from timeline.recorder.say import say
+from timeline.recorder.streams import Streams, Watched
+from timeline.recorder.told import Told
 from timeline.recording.alive import writer_identity
 from timeline.recording.format import (
     FORMAT_VERSION,
@@ -90,7 +92,11 @@ class Beside:
         self._probe = open_probe(self._source, pid, exact=exact, overall=overall)
         path = os.path.join(directory, samples_name("host"))
         self._writer = SampleWriter(path, HOST_FIELDS, guest=guest)
-        self._told = _Told()
+        self._told = Told()
+        watched = Watched(pid, directory, interval_ns=interval_ns, guest=guest)
+        self._streams = Streams(watched, self._add)
+        self._meta_lock = threading.Lock()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
         self._lost = ""
         self._gone: dict[str, int] | None = None
@@ -103,7 +109,19 @@ class Beside:
             now=time.monotonic_ns,
             wait=self._told.wait,
         )
-        self._meta = {
+        self._channels: dict[str, Mapping[str, object]] = {
+            "host.rss": {
+                "stream": "host",
+                "value": "rss",
+                "high": "hwm",
+                "unit": "byte",
+                "source": self._source,
+                "exact": self._probe.exact,
+                "reason": self._probe.reason,
+            }
+        }
+        self._missing = [*missing, *NOT_RECORDED]
+        self._meta: dict[str, object] = {
             "timeline": FORMAT_VERSION,
             "argv": list(argv),
             "cwd": cwd,
@@ -112,18 +130,8 @@ class Beside:
             "started": _both_clocks(),
             "interval_ns": interval_ns,
             "backend": self._source,
-            "channels": {
-                "host.rss": {
-                    "stream": "host",
-                    "value": "rss",
-                    "high": "hwm",
-                    "unit": "byte",
-                    "source": self._source,
-                    "exact": self._probe.exact,
-                    "reason": self._probe.reason,
-                }
-            },
-            "missing": [*missing, *NOT_RECORDED],
+            "channels": self._channels,
+            "missing": self._missing,
             "facts": {**_own_facts(), **(facts or {})},
         }
 
@@ -136,10 +144,12 @@ class Beside:
         # First the samples: the program is running already.
         self._thread.start()
         try:
-            write_json(self._directory, META, self._meta)
+            with self._meta_lock:
+                write_json(self._directory, META, self._meta)
         except BaseException:
             self._told.set()
             raise
+        self._streams.start()
 
     def stop(
         self,
@@ -166,6 +176,9 @@ class Beside:
         self._told.set()
         self._thread.join(ENDS_WITHIN_S)
         ended = _both_clocks()
+        self._streams.stop()
+        with self._meta_lock:
+            self._ended = True
         if end == "killed" and signal is None and self._gone:
             # Nobody waited for it: the sampler saw it go before anyone else looked.
             ended = self._gone
@@ -187,11 +200,11 @@ class Beside:
                 "exit_code": exit_code,
                 "signal": signal,
                 "ended": ended,
-                "samples": {"host": self._writer.rows},
+                "samples": {"host": self._writer.rows, **self._streams.rows},
                 "hwm": self._high,
                 "last": min(last, self._high),
                 "events": _sizes_of_events(self._directory),
-                "missing": [*([lost] if lost else []), *missing],
+                "missing": [*([lost] if lost else []), *self._streams.missing(), *missing],
             },
         )
 
@@ -211,30 +224,23 @@ class Beside:
         if self._lost:
             say(self._lost)
 
+    def _add(self, channels: Mapping[str, Mapping[str, object]], missing: Sequence[str]) -> None:
+        """What a stream says of itself as it opens; in its thread."""
+        with self._meta_lock:
+            if self._ended:  # the directory may be another recording's by now
+                return
+            self._channels.update(channels)
+            self._missing += missing
+            try:
+                write_json(self._directory, META, self._meta)
+            except RecordingError:
+                # It is there without them, and a stream names its own fields.
+                pass
+
     def _keep(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
         self._high = max(self._high, rss, hwm)
         self._last_rss = rss
         return self._writer.append(t_ns, read_ns, flags, rss, hwm)
-
-
-class _Told:
-    """What ends the sampler's waiting: `threading.Event`, without 45 µs of Python at each sample.
-
-    Beside a program that keeps the caches to itself it is the code touched that costs.
-    """
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._held = _thread.allocate_lock()
-        self._held.acquire()
-
-    def wait(self, seconds: float) -> bool:
-        return self._held.acquire(True, seconds)
-
-    def set(self) -> None:
-        if not self.is_set:
-            self.is_set = True
-            self._held.release()
 
 
 def _sizes_of_events(directory: str) -> dict[str, int]:

@@ -9,8 +9,13 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from timeline.recorder.probes import Probe
+    class Reads(Protocol):
+        """What can be sampled, such as a `timeline.recorder.probes.Probe`."""
+
+        def read(self) -> tuple[int, ...] | None:
+            """A row; an empty one where there is nothing to keep; None once it is over."""
 
 
 class Sampler:
@@ -18,32 +23,41 @@ class Sampler:
 
     Deadlines are absolute, so the pace does not drift. A sampler that was held up (a machine
     suspended, a launcher stopped by Ctrl-Z) goes on with the next deadline that lies ahead: what
-    was missed stays a gap, and no burst of rows pretends otherwise.
+    was missed stays a gap, and no burst of rows pretends otherwise. One whose reads take more than
+    their share of the time leaves deadlines out, too.
     """
 
     def __init__(
         self,
-        probe: Probe,
-        emit: Callable[[int, int, int, int, int], bool],
+        probe: Reads,
+        emit: Callable[..., bool],
         *,
         interval_ns: int,
         now: Callable[[], int],
         wait: Callable[[float], bool],
+        share: float = 1.0,
+        spent: Callable[[], int] = int,
     ) -> None:
         """Nothing is read yet.
 
         Args:
             probe: what is read.
-            emit: takes ``t_ns, read_ns, flags, rss, hwm``; False where a row could not be kept.
+            emit: takes the values of a row, such as ``t_ns, read_ns, flags, rss, hwm``; False where
+                it could not be kept.
             interval_ns: time between two readings, over 0.
             now: the monotonic clock, in nanoseconds.
             wait: waits that many seconds; True, at once, when told to end.
+            share: the most of a CPU's time that readings may take, over 0 and up to 1.
+            spent: the CPU time that they took so far, in nanoseconds. Not the time that passed: one
+                that is held up, on a loaded machine or by Ctrl-Z, has cost nobody anything.
         """
         self._probe = probe
         self._emit = emit
         self._interval = interval_ns
+        self._rest = 1 / share - 1
         self._now = now
         self._wait = wait
+        self._spent = spent
 
     def run(self) -> bool:
         """Read until told to end, until the process is gone, or until no more rows are kept.
@@ -54,13 +68,18 @@ class Sampler:
             False if a row could not be kept, else True.
         """
         start = self._now()
+        spent = self._spent()
         while True:
             sample = self._probe.read()
             if sample is None:
                 return True
-            if not self._emit(*sample):
+            if sample and not self._emit(*sample):
                 return False
             ahead = self._interval - (self._now() - start) % self._interval
+            if self._rest:
+                before, spent = spent, self._spent()
+                short = int((spent - before) * self._rest) - ahead
+                ahead += max(0, -(-short // self._interval)) * self._interval
             if self._wait(ahead / 1e9):
                 last = self._probe.read()
-                return last is None or self._emit(*last)
+                return not last or self._emit(*last)
