@@ -1,7 +1,8 @@
 """A memory timeline for deep-learning code: where it goes, by phase, with exact peaks.
 
 ``python -m timeline train.py`` records an unmodified script. In code: `record`, `phase`, `mark`,
-`Recorder`. To read a recording: `load`, `analyze`. The theory of a model: `breakdown`.
+`Recorder`. To read a recording: `load`, `analyze`. The theory of a model: `breakdown`; a
+run predicted for a GPU without one: `estimate`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from timeline.recorder.decorator import record
     from timeline.recorder.recorder import Recorder
     from timeline.theory.breakdown import breakdown
+    from timeline.theory.estimate import estimate
 
 __all__ = [
     "Recorder",
@@ -24,6 +26,7 @@ __all__ = [
     "__version__",
     "analyze",
     "breakdown",
+    "estimate",
     "load",
     "mark",
     "phase",
@@ -36,6 +39,7 @@ _LATER = {
     "load": "timeline.interchange.loading",
     "analyze": "timeline.analysis.analyze",
     "breakdown": "timeline.theory.breakdown",
+    "estimate": "timeline.theory.estimate",
 }
 
 

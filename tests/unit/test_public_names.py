@@ -7,8 +7,8 @@ import pytest
 import timeline
 
 NAMES = [
-    *("Recorder", "TimelineError", "__version__", "analyze", "breakdown", "load", "mark", "phase"),
-    "record",
+    *("Recorder", "TimelineError", "__version__", "analyze", "breakdown", "estimate"),
+    *("load", "mark", "phase", "record"),
 ]
 
 

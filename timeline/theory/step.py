@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -16,6 +16,14 @@ from timeline.theory.subject import Subject
 from timeline.theory.tracing import Trace, Watch
 
 Loss = Callable[[Any], torch.Tensor]
+
+
+class Naming(Protocol):
+    """Is told what tensors are for."""
+
+    def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
+        """Name what tensors are for."""
+
 
 PRECISIONS = {
     "fp32": None,
@@ -100,7 +108,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0][:300] or "no reason given"
 
 
-def loss_of(outputs: Any, loss: str | Loss, watch: Watch) -> torch.Tensor:
+def loss_of(outputs: Any, loss: str | Loss, watch: Naming) -> torch.Tensor:
     """The scalar that backward starts from.
 
     Raises:

@@ -1,0 +1,1 @@
+"""What CUDA does otherwise than the CPU, rule by rule, each with its source."""

@@ -1,0 +1,160 @@
+"""Puts an `Estimate` together: the model's likeness, the loop, the tape, the allocator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from timeline.errors import BreakdownError, TimelineError, UsageError
+from timeline.theory import optimizers
+from timeline.theory.allocator_settings import Settings
+from timeline.theory.cuda.cards import card
+from timeline.theory.cuda.rules import GROUPS, Platform
+from timeline.theory.estimate_types import Estimate
+from timeline.theory.following import following
+from timeline.theory.inputs import fake_inputs, parse_dtype
+from timeline.theory.likeness import build, fake_mode
+from timeline.theory.loop import Loop, move, train
+from timeline.theory.predicting import predict
+from timeline.theory.step import loss_of
+from timeline.theory.subject import open_subject
+from timeline.theory.tape import Tape
+from timeline.theory.taping import Taping
+from timeline.units import parse_bytes
+
+
+def assemble(
+    model: Any,
+    optimizer: Any,
+    inputs: Any,
+    *,
+    batch: int | None,
+    dtype: str | None,
+    loss: str | Callable[[Any], Any],
+    loop: Loop,
+    steps: int,
+    device: str,
+    capacity: int | str | None,
+    allocator: str | None,
+    torch_version: str | None,
+    without: tuple[str, ...],
+    title: str | None,
+) -> Estimate:
+    """`timeline.estimate`, whose arguments these are, with torch imported."""
+    platform = platform_of(device, torch_version, without)
+    settings = Settings.parse(allocator) if allocator else None
+    if inputs is None:
+        raise UsageError("an estimate needs inputs: give their shapes, such as 3x224x224")
+    if not isinstance(model, torch.nn.Module):
+        if not callable(model):
+            raise UsageError(
+                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
+                "that makes one"
+            )
+        model = build(model)
+    tape = tape_of(
+        model, optimizer, inputs, batch=batch, dtype=dtype, loss=loss, loop=loop, platform=platform
+    )
+    return predict(
+        tape,
+        title=title or type(model).__name__,
+        card=platform.card,
+        steps=steps,
+        settings=settings,
+        capacity=parse_bytes(capacity) if isinstance(capacity, str) else capacity,
+    )
+
+
+def platform_of(
+    device: str, torch_version: str | None = None, without: tuple[str, ...] = ()
+) -> Platform:
+    """What a program is taken to run on.
+
+    Raises:
+        UsageError: there is no such card, group of rules or version.
+    """
+    version = torch_version or torch.__version__
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None:
+        raise UsageError(f"{version!r} is no version of torch: write one such as 2.6")
+    from timeline.theory.cuda import kernels  # noqa: F401  for the names of all groups
+
+    for name in without:
+        if name not in GROUPS:
+            raise UsageError(f"there is no group of rules {name!r}: use one of {', '.join(GROUPS)}")
+    return Platform(card(device), (int(found[1]), int(found[2])), frozenset(without))
+
+
+def tape_of(
+    model: torch.nn.Module,
+    optimizer: Any,
+    inputs: Any,
+    *,
+    batch: int | None,
+    dtype: str | None,
+    loss: str | Callable[[Any], Any],
+    loop: Loop,
+    platform: Platform,
+) -> Tape:
+    """Follow the ordinary loop of a model.
+
+    Raises:
+        BreakdownError: it cannot be followed without values.
+    """
+    own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
+    cast = parse_dtype(dtype) if dtype else None
+    mode = fake_mode()
+    with open_subject(model, own, mode, cast=cast, train=loop.train) as subject:
+        copy: Any = subject.call
+        made = subject.optimizer
+        if loop.train and optimizer is not None and own is None:
+            with mode:
+                made = optimizers.make(optimizer, subject.parameters())
+        floating = subject.floating()
+        with following(platform, mode) as taping:
+            taping.begin("load")
+            move(taping, copy)
+            if made is not None:
+                as_on_cuda(made, taping)
+            stop = taping.watch(copy)
+            try:
+                train(
+                    taping,
+                    copy,
+                    made if loop.train else None,
+                    lambda: fake_inputs(inputs, batch, floating),
+                    lambda outputs: loss_of(outputs, loss, taping),
+                    loop,
+                )
+            except TimelineError:
+                raise
+            except Exception as error:
+                raise BreakdownError(
+                    f"{taping.phase_now} of {type(model).__name__} cannot be followed without "
+                    f"running it: {type(error).__name__}: {_first_line(error)}"
+                ) from error
+            finally:
+                stop()
+            return taping.end()
+
+
+def as_on_cuda(optimizer: torch.optim.Optimizer, taping: Taping) -> None:
+    """Let an optimizer choose as it does for parameters on a GPU: ``foreach`` where it may.
+
+    torch/optim/optimizer.py, ``_default_to_fused_or_foreach``: without a choice of the caller,
+    foreach is taken where all parameters are on an accelerator.
+    """
+    if "foreach" in taping.platform.without:
+        return
+    for each in optimizer.param_groups:
+        free = each.get("foreach", False) is None and not each.get("fused")
+        if free and not each.get("differentiable"):
+            each["foreach"] = True
+            taping.tape.assumptions.setdefault("the optimizer takes foreach, its default on CUDA")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:300] or "no reason given"

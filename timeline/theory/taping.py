@@ -1,0 +1,225 @@
+"""Follows a program on fake tensors, operator by operator, and writes its tape.
+
+The fake tensors are those of the CPU and stand for tensors on the GPU: fake ones on ``cuda`` need
+a driver as soon as autograd sees them. What the GPU does otherwise comes from the rules.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from timeline.theory.corrections import corrected
+from timeline.theory.cuda.rules import Call, Group, Kept, Once, Platform, Rule, Scratch, rules_for
+from timeline.theory.storages import storages_of, tensors_in
+from timeline.theory.tape import Amount, Storage, Tape
+
+_NO_RESULT = {torch.ops.prim.device.default}
+
+
+class Taping(TorchDispatchMode):  # type: ignore[misc]
+    """Sees every storage that an operator makes on the device, and when it goes.
+
+    Args:
+        platform: whose rules hold.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__()
+        self.tape = Tape()
+        self.platform = platform
+        self.phase_now = ""
+        self.saved: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._alive: dict[int, Any] = {}
+        self._riders: dict[int, list[int]] = {}
+        self._once: set[str] = set()
+        self._stack: list[str] = []
+        # Where the layer changed: autograd's counter of nodes then, and the layer.
+        self._counts: list[int] = [0]
+        self._layers: list[str] = [""]
+        self._rules: dict[Any, list[tuple[Group, Rule]]] = rules_for(platform)
+        self._ended = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in _NO_RESULT:
+            return out
+        out = corrected(func, args, kwargs, out)
+        rules = self._rules.get(func)
+        if rules is not None:
+            self._apply(rules, func, args, kwargs or {}, out)
+        if isinstance(out, torch.Tensor):
+            self.number(out)
+        else:
+            for tensor in tensors_in(out):
+                self.number(tensor)
+        return out
+
+    def _apply(self, rules: Any, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        backward = torch._C._current_autograd_node() is not None
+        call = Call(func, args, kwargs, out, self.platform, backward)
+        for group, rule in rules:
+            effects = list(rule(call))
+            if effects and group.assumption:
+                self.tape.assumptions.setdefault(group.assumption)
+            named = {id(each) for each in effects if isinstance(each, torch.Tensor)}
+            for tensor in tensors_in(out):
+                if id(tensor) not in named:
+                    self.number(tensor)
+            for effect in effects:
+                self._take(effect)
+
+    def _take(self, effect: Any) -> None:
+        tape = self.tape
+        if isinstance(effect, torch.Tensor):
+            self.number(effect)
+        elif isinstance(effect, Scratch):
+            tape.remove(tape.add(self._storage(effect, may_fail=effect.may_fail)))
+        elif isinstance(effect, Once):
+            if effect.key not in self._once:
+                self._once.add(effect.key)
+                tape.add(self._storage(effect))
+        elif isinstance(effect, Kept):
+            (owner, *_) = self.number(effect.tensor)
+            self._riders.setdefault(owner, []).append(tape.add(self._storage(effect)))
+
+    def _storage(self, effect: Scratch | Once | Kept, *, may_fail: bool = False) -> Storage:
+        return Storage(
+            amount=effect.amount,
+            layer=self.layer(),
+            phase=self.phase_now,
+            category="activation" if isinstance(effect, Kept) else "temporary",
+            reason=effect.reason,
+            may_fail=may_fail,
+        )
+
+    def layer(self) -> str:
+        """The module at work: the innermost called, or in backward the one whose node it is."""
+        node = torch._C._current_autograd_node()
+        if node is None or self._stack:
+            return self._stack[-1] if self._stack else ""
+        at = bisect_right(self._counts, node._sequence_nr()) - 1
+        return self._layers[at]
+
+    def number(self, tensor: torch.Tensor) -> list[int]:
+        """The numbers of a tensor's storages, new ones for those not seen before."""
+        try:
+            return [self._number(storage) for storage in storages_of(tensor)]
+        except NotImplementedError:
+            self.tape.not_counted.setdefault(f"tensors of the layout {tensor.layout}")
+            return []
+
+    def _number(self, storage: Any) -> int:
+        # A storage's Python object lives as long as the storage itself.
+        key = id(storage)
+        known = self._numbers.get(key)
+        if known is not None:
+            return known
+        tape = self.tape
+        made = Storage(Amount.exactly(storage.nbytes()), self.layer(), self.phase_now)
+        number = tape.add(made)
+        self._numbers[key] = number
+
+        def gone(_: object) -> None:
+            del self._numbers[key]
+            del self._alive[number]
+            if not self._ended:
+                tape.remove(number)
+                for rider in self._riders.pop(number, ()):
+                    tape.remove(rider)
+
+        self._alive[number] = weakref.ref(storage, gone)
+        return number
+
+    def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
+        """Name what tensors are for; what already has a name keeps it."""
+        for tensor in tensors:
+            for number in self.number(tensor):
+                storage = self.tape.storages[number]
+                if storage.category == "temporary":
+                    storage.category = category
+
+    def on_host(self, tensors: Iterable[torch.Tensor]) -> None:
+        """These are in the host's memory."""
+        for tensor in tensors:
+            for number in self.number(tensor):
+                self.tape.storages[number].host = True
+
+    def begin(self, phase: str) -> None:
+        """What comes from here on belongs to a phase."""
+        self.phase_now = phase
+        self.tape.phase(phase)
+
+    def step(self) -> None:
+        """A step begins."""
+        self.tape.step()
+
+    def end(self) -> Tape:
+        """What was seen; what goes from here on is not."""
+        self._ended = True
+        return self.tape
+
+    def enter(self, name: str) -> None:
+        """A module is called."""
+        self._stack.append(name)
+        self._changed()
+
+    def leave(self, name: str) -> None:
+        """A module returned."""
+        while self._stack and self._stack.pop() != name:
+            pass
+        self._changed()
+
+    def _changed(self) -> None:
+        count = torch._C._autograd._get_sequence_nr()
+        layer = self._stack[-1] if self._stack else ""
+        if self._counts[-1] == count:
+            self._layers[-1] = layer
+        else:
+            self._counts.append(count)
+            self._layers.append(layer)
+
+    def saving(self) -> Any:
+        """A context in which what is saved for backward is seen."""
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, _as_it_is)
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        for number in self.number(tensor):
+            storage = self.tape.storages[number]
+            if storage.category == "temporary":
+                storage.category = "activation"
+        return tensor
+
+    def watch(self, model: torch.nn.Module) -> Callable[[], None]:
+        """Learn of the calls of a model's modules; returns what ends that."""
+        names = {module: name for name, module in model.named_modules()}
+
+        def enter(module: torch.nn.Module, args: object) -> None:
+            if module in names:
+                self.enter(names[module])
+
+        def leave(module: torch.nn.Module, args: object, output: object) -> None:
+            if module in names:
+                self.leave(names[module])
+
+        hooks = torch.nn.modules.module
+        handles = (
+            hooks.register_module_forward_pre_hook(enter),
+            hooks.register_module_forward_hook(leave),
+        )
+
+        def stop() -> None:
+            for handle in handles:
+                handle.remove()
+
+        return stop
+
+
+def _as_it_is(value: torch.Tensor) -> torch.Tensor:
+    return value
