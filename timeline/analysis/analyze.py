@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from timeline.analysis import phases
+from timeline.analysis.death import find_death
+from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import Readings, first_largest, merge
 from timeline.analysis.types import (
     HOST,
@@ -52,11 +54,13 @@ def analyze(recording: Recording) -> Analysis:
         # A phase that is open at the end is not exact anyway; else the end lies outside of all.
         unseen = _unseen_end(run, int(host.t_ns[-1]), outside.peak[HOST].bytes)
         outside = _inexact(outside, unseen) if unseen else outside
+    headroom = headrooms(recording)
+    death = find_death(recording, instances, host, headroom)
     return Analysis(
         title=_title(run),
         run=run,
         duration_ns=end - start,
-        ending=_ending(run),
+        ending=death.sentence if death is not None else _ending(run),
         channels=channels,
         curves={name: _curve(recording.series[name], readings[name], run, start) for name in names},
         phases=summaries,
@@ -65,6 +69,8 @@ def analyze(recording: Recording) -> Analysis:
         marks=_texts(marks, start),
         missing=recording.missing,
         notes=recording.damage,
+        headroom=headroom,
+        death=death,
     )
 
 
@@ -95,6 +101,7 @@ def _instances(
         open=spans.open,
         lane=phases.lanes(spans.begin_ns, spans.end_ns, parent),
         parent=parent,
+        number=marks.phase[begins],
         thread=marks.thread[begins],
         peak=peaks.peak,
         delta=np.where(known, np.maximum(peaks.peak - peaks.before, 0), 0),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline.recording.types import Channel, Ints, Run
+from timeline.recording.types import Channel, Ints, Limit, Run
 
 HOST = "host.rss"
 """The channel that marks carry readings of, and that the views put first."""
@@ -114,6 +114,7 @@ class Instances:
         open: [p] bool, never ended.
         lane: [p] 0-based row to draw it in: nesting first, then overlap between threads and tasks.
         parent: [p] index of the instance around it, -1 for none.
+        number: [p] its number in the recording, by which a mark means it.
         thread: [p]
         peak, delta: [p] on ``HOST``; -1 and 0 where nothing was read.
         exact: [p] bool.
@@ -127,6 +128,7 @@ class Instances:
     open: NDArray[np.bool_]
     lane: Ints
     parent: Ints
+    number: Ints
     thread: Ints
     peak: Ints
     delta: Ints
@@ -151,6 +153,73 @@ class TextMark:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """How near the run came to a limit.
+
+    Attributes:
+        peak: the most that counts against the limit.
+        last: the last reading of it; -1 where there is none.
+        exact: whether ``peak`` is the kernel's own maximum.
+        hard: whether the kernel kills, or refuses memory, at this limit.
+        cache: how much of ``peak`` was page cache, which the kernel takes back before it kills;
+            -1 where it is not known.
+    """
+
+    limit: Limit
+    peak: int
+    last: int
+    exact: bool
+    hard: bool
+    cache: int
+
+    @property
+    def room(self) -> int:
+        """Bytes between the peak and the limit."""
+        return self.limit.bytes - self.peak
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The most that one instance of a phase grew by during the last seconds."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a run ended that did not end well.
+
+    Attributes:
+        cause: ``oom-cgroup``, ``oom-machine``, ``oom-probable``, ``oom-other`` (a process beside
+            it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``signal``,
+            ``killed``, ``cut-off``.
+        certain: whether it was read, and not only concluded from how memory stood.
+        sentence: one sentence: by what, at what memory of which limit, in which step and phase.
+        bytes: the memory in it; -1 where none was read.
+        limit: the limit in it, in bytes; -1 for none.
+        limited: what the limit is of: a cgroup's directory, ``machine``, ``RLIMIT_AS``.
+        phase: path of the innermost phase; None outside every phase.
+        step: its number, from 1; 0 where the phase belongs to none.
+        evidence: what tells so, as a sentence; empty where the end itself does.
+        last: what the last seconds looked like, as a sentence.
+        grew: the phases that grew most in them.
+    """
+
+    cause: str
+    certain: bool
+    sentence: str
+    bytes: int
+    limit: int
+    limited: str
+    phase: str | None
+    step: int
+    evidence: str
+    last: str
+    grew: tuple[Growth, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
     """What a view shows.
@@ -164,6 +233,8 @@ class Analysis:
         outside: time and peak outside every phase (path ``""``); None if there is none.
         missing: a sentence for each thing that could not be measured.
         notes: a sentence for each thing to know about these figures, such as damage to the file.
+        headroom: how near it came to its limits, the one with the least room first.
+        death: what it died of; None where it lives, or ended as programs do.
     """
 
     title: str
@@ -178,3 +249,5 @@ class Analysis:
     marks: tuple[TextMark, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    headroom: tuple[Headroom, ...] = ()
+    death: Death | None = None

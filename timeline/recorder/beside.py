@@ -12,6 +12,7 @@ from timeline.recorder.probes import open_probe, resolve
 from timeline.recorder.sampler import Sampler
 from timeline.recorder.say import say
 from timeline.recorder.streams import Streams, Watched
+from timeline.recorder.surroundings import Surroundings
 from timeline.recorder.told import Told
 from timeline.recording.alive import writer_identity
 from timeline.recording.format import (
@@ -88,6 +89,8 @@ class Beside:
             RecordingError: the file cannot be made.
         """
         self._directory = directory
+        self._pid = pid
+        self._surroundings: Surroundings | None = None
         self._source = resolve(backend)
         self._probe = open_probe(self._source, pid, exact=exact, overall=overall)
         path = os.path.join(directory, samples_name("host"))
@@ -144,6 +147,8 @@ class Beside:
         # First the samples: the program is running already.
         self._thread.start()
         try:
+            around = self._surroundings = Surroundings(self._pid)
+            self._meta |= {"limits": around.limits, "kernel": around.counted()}
             with self._meta_lock:
                 write_json(self._directory, META, self._meta)
         except BaseException:
@@ -204,6 +209,7 @@ class Beside:
                 "hwm": self._high,
                 "last": min(last, self._high),
                 "events": _sizes_of_events(self._directory),
+                "kernel": self._surroundings.counted() if self._surroundings else {},
                 "missing": [*([lost] if lost else []), *self._streams.missing(), *missing],
             },
         )

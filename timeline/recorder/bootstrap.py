@@ -37,7 +37,7 @@ def start(directory: str, *, exact: bool, fd: int) -> None:
     import atexit
 
     # The first to be registered is the last to run: the program's own ends are still recorded.
-    atexit.register(own.close)
+    atexit.register(own.close_at_exit)
     session.activate(own)
     if own.own is not None:
         replace_getrusage(own.own, overall, launched=True)

@@ -181,6 +181,8 @@ class Recorder:
         running = self._running
         if kind is not None and running is not None and running.session is not None:
             running.session.fact("exception", kind.__name__)
+            if error is not None:
+                running.session.error(error)
         self.stop()
 
     def __repr__(self) -> str:

@@ -89,6 +89,7 @@ class Session:
         self._held: list[tuple[int, int, int, str, str, int]] = []
         self._begun: dict[int, tuple[str, int]] = {}
         self._brief: set[str] = set()
+        self._passing: tuple[int, Open] | None = None
         self._one_at_a_time = RLock()
         # As timeline.recording.format.events_name: not imported, two modules into every program.
         # Absolute: the program may go to another directory before it has to be opened again.
@@ -189,6 +190,41 @@ class Session:
     def missing(self, sentence: str) -> None:
         """Something cannot be measured."""
         self._write(f'{{"k":"missing","t":{self._now()},"p":{quote(sentence)}}}\n')
+
+    def passed(self, error: BaseException, opened: Open) -> None:
+        """An exception leaves a phase: if the program ends with it, here is where it came from."""
+        # The exception itself would keep the frames of its traceback, and all that they hold.
+        known = self._passing
+        if known is not None and known[0] == id(error):
+            inside: Open | None = known[1]
+            while inside is not None:
+                if inside is opened:
+                    return  # the phase inside this one has it already
+                inside = inside.outer
+        self._passing = id(error), opened
+
+    def error(self, error: BaseException) -> None:
+        """What is recorded ends with an exception."""
+        try:
+            from timeline.recorder.raised import described
+
+            known = self._passing
+            number = known[1].number if known is not None and known[0] == id(error) else -1
+            words = {"i": number} if number >= 0 else {}
+            line = f'{{"k":"error","t":{self._now()}'
+            for key, value in {**words, **described(error)}.items():
+                line += f',"{key}":{quote(value) if isinstance(value, str) else value}'
+            self._write(line + "}\n")
+        except Exception:  # there may be no memory left for it
+            pass
+
+    def close_at_exit(self) -> None:
+        """Close at the end of the program, and say what it ended with."""
+        # Python keeps there what nothing caught, while it writes the traceback (3.12: last_exc).
+        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        if isinstance(error, BaseException):
+            self.error(error)
+        self.close()
 
     def close(self) -> None:
         """Write the last line and close the file. Later calls of any method do nothing."""
@@ -337,6 +373,9 @@ def leave(opened: Open | None) -> None:
     if opened is None or opened.session is None:
         return
     session, opened.session = opened.session, None
+    error = sys.exception()
+    if error is not None:
+        session.passed(error, opened)
     if _inside.get() is opened:
         _inside.set(opened.outer)
     session.end(opened.number)

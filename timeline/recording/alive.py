@@ -39,6 +39,12 @@ def writer_lives(meta: Mapping[str, object], key: str = "sampler_pid") -> bool:
     return _psutil_lives_since(pid, wall)
 
 
+def same_boot(meta: Mapping[str, object]) -> bool:
+    """Whether this ``meta.json`` was written on this machine and since it was started last."""
+    boot = _boot()
+    return bool(boot) and meta.get("boot") == boot and meta.get("host") == _host()
+
+
 def _host() -> str:
     if hasattr(os, "uname"):
         return os.uname().nodename

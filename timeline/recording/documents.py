@@ -92,6 +92,21 @@ class Document:
         inner._prefix = f"{self._prefix}{clean(key)}."
         return inner
 
+    def list_of(self, key: str) -> list[Document]:
+        """A list of objects."""
+        value = self.found.get(key)
+        items = value if isinstance(value, list) else self._else(key, [])
+        documents = []
+        for at, item in enumerate(items):
+            if isinstance(item, dict):
+                inner = Document(item)
+                inner.wrong = self.wrong
+                inner._prefix = f"{self._prefix}{clean(key)}."
+                documents.append(inner)
+            else:
+                self._else(key, at)
+        return documents
+
     def _else(self, key: str, default: T) -> T:
         wrong = self._prefix + clean(key)
         if self.found.get(key) is not None and wrong not in self.wrong:

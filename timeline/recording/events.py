@@ -17,7 +17,7 @@ import numpy as np
 
 from timeline.recording.documents import clean, open_file
 from timeline.recording.format import LIMIT, SIZE_LIMIT
-from timeline.recording.types import UNKNOWN, Kind, Marks
+from timeline.recording.types import UNKNOWN, Kind, Marks, Raised
 
 _CHUNK_BYTES = 1 << 17
 """Lines are parsed as one JSON array of about this size, in half the time of one by one."""
@@ -45,6 +45,7 @@ class Events:
         missing: a sentence for each thing that cannot be measured.
         pid: of the first process, 0 if no line tells it.
         first_ns, last_ns: of all lines that have a time; 0 if there are none.
+        raised: the exception that the process of the readings ended with, if it was one.
         closed: whether the process of the readings wrote its last line, a reading before it.
         sizes: of each file in bytes, by its name.
         damage: a sentence for each thing that was lost.
@@ -57,6 +58,7 @@ class Events:
         self.pid = 0
         self.first_ns = 0
         self.last_ns = 0
+        self.raised: Raised | None = None
         self.closed = False
         self.damage: list[str] = []
         self._marks = bytearray()
@@ -91,6 +93,7 @@ class Events:
             "m": self._text,
             "r": self._reading,
             "start": self._start,
+            "error": self._error,
             "stop": self._stop,
             "fact": self._fact,
             "missing": self._missing,
@@ -212,6 +215,20 @@ class Events:
 
     def _stop(self, t: int, record: dict[str, Any]) -> bool:
         self.closed = self.closed or self._readings
+        return True
+
+    def _error(self, t: int, record: dict[str, Any]) -> bool:
+        kind, text, where = record.get("type"), record.get("p"), record.get("at", "")
+        if not (type(kind) is type(text) is type(where) is str):
+            return False
+        number = record.get("i")
+        sizes = [record.get(key) for key in ("virtual", "limit")]
+        virtual, limit = (
+            size if type(size) is int and 0 <= size <= SIZE_LIMIT else UNKNOWN for size in sizes
+        )
+        if self._readings:
+            phase = self._numbers.get(number, UNKNOWN) if type(number) is int else UNKNOWN
+            self.raised = Raised(t, clean(kind), clean(text), clean(where), phase, virtual, limit)
         return True
 
     def _fact(self, t: int, record: dict[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from timeline.recording.format import (
     samples_name,
     stream_of,
 )
+from timeline.recording.surroundings import read_kills, read_limits
 from timeline.recording.types import End, Marks, Recording, Run, Series
 
 NO_END = (
@@ -64,6 +65,8 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
     run = _run(meta, ending, events, series, marks)
     missing = (*meta.texts("missing"), *summary.texts("missing"), *events.missing)
     series = _without_the_lost(series, meta, ending, events, names, missing, damage)
+    limits = read_limits(meta)
+    kills = read_kills(meta, summary, ending.end == "cut-off")
     for document, name in ((meta, META), (summary, SUMMARY)):
         if document.wrong:
             damage.append(f"{name} cannot be right in {', '.join(document.wrong)}")
@@ -75,6 +78,9 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         marks=marks,
         missing=tuple(dict.fromkeys(missing)),
         damage=tuple(dict.fromkeys(damage)),
+        limits=limits,
+        kills=kills,
+        raised=events.raised,
     )
 
 

@@ -200,6 +200,68 @@ class Run:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A most that something may have.
+
+    Attributes:
+        name: ``cgroup``, ``cgroup.high``, ``RLIMIT_AS``, ``machine``, ``gpu0``; several of one
+            name are all in force.
+        channel: what it is the limit of, such as ``cgroup.used``; there may be no such series.
+        source: where it was read.
+    """
+
+    name: str
+    bytes: int
+    channel: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kills:
+    """What the kernel counted of its OOM killer's work in one place, before and after the run.
+
+    Attributes:
+        path: the cgroup's directory; empty for the whole machine.
+        kills: how many more processes it killed there than before.
+        strikes: how many times more a limit of this very place was reached.
+        used: bytes in use when it was read after the run; ``UNKNOWN`` where it was not.
+        peak: the most that the kernel has counted there, if that was during the run.
+        group: whether it takes all processes of the place at once.
+        late: whether nobody read it at the end, but a reader of the recording did, later.
+    """
+
+    path: str
+    kills: int
+    strikes: int
+    used: int = UNKNOWN
+    peak: int = UNKNOWN
+    group: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The exception that a program ended with.
+
+    Attributes:
+        t_ns: when it had left the program's code; monotonic.
+        type: its class, such as ``MemoryError`` or ``torch.OutOfMemoryError``.
+        text: its first line.
+        where: file and line that raised it.
+        phase: number of the innermost phase that it passed through; ``UNKNOWN`` for none.
+        virtual, virtual_limit: the most address space that the process had, and was allowed.
+    """
+
+    t_ns: int
+    type: str
+    text: str
+    where: str = ""
+    phase: int = UNKNOWN
+    virtual: int = UNKNOWN
+    virtual_limit: int = UNKNOWN
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """The facts of one run.
@@ -210,6 +272,10 @@ class Recording:
         series: by channel name; one has no samples where the run ended before the first.
         missing: a sentence for each thing that could not be measured.
         damage: a sentence for each thing that was lost from the file, such as a torn last row.
+        limits: what the target may have at the most, as read at the start.
+        kills: the OOM killer's counts by place, the target's own cgroup first and the machine last;
+            empty where they were not read before and after.
+        raised: what the program ended with, if it was an exception; the innermost cause last.
     """
 
     path: Path | None
@@ -219,6 +285,9 @@ class Recording:
     marks: Marks
     missing: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    kills: tuple[Kills, ...] = ()
+    raised: Raised | None = None
 
     def __repr__(self) -> str:
         run = self.run

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import json
 
-from timeline.analysis.types import Analysis, ChannelSummary, Curve, PhasePeak, PhaseSummary
+from timeline.analysis.types import (
+    Analysis,
+    ChannelSummary,
+    Curve,
+    Death,
+    Headroom,
+    PhasePeak,
+    PhaseSummary,
+)
 
 VERSION = 1
 """
@@ -39,6 +47,8 @@ def document(analysis: Analysis) -> dict[str, object]:
             "interval_s": run.interval_ns / 1e9 or None,
             "backend": run.backend,
             "facts": dict(run.facts),
+            "death": _death(analysis.death) if analysis.death else None,
+            "headroom": [_headroom(each) for each in analysis.headroom],
         },
         "duration_s": analysis.duration_ns / 1e9,
         "channels": {
@@ -51,6 +61,36 @@ def document(analysis: Analysis) -> dict[str, object]:
         "notes": list(analysis.notes),
         "breakdown": None,
         "comparison": [],
+    }
+
+
+def _death(death: Death) -> dict[str, object]:
+    return {
+        "cause": death.cause,
+        "certain": death.certain,
+        "sentence": death.sentence,
+        "bytes": death.bytes if death.bytes >= 0 else None,
+        "limit": death.limit if death.limit >= 0 else None,
+        "limited": death.limited or None,
+        "phase": death.phase,
+        "step": death.step or None,
+        "evidence": death.evidence,
+        "last": death.last,
+        "grew": [{"path": each.path, "bytes": each.bytes} for each in death.grew],
+    }
+
+
+def _headroom(headroom: Headroom) -> dict[str, object]:
+    limit = headroom.limit
+    return {
+        "limit": limit.name,
+        "bytes": limit.bytes,
+        "channel": limit.channel,
+        "source": limit.source,
+        "peak": headroom.peak,
+        "room": headroom.room,
+        "exact": headroom.exact,
+        "cache": headroom.cache if headroom.cache >= 0 else None,
     }
 
 

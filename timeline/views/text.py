@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
+from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
 
@@ -22,7 +23,12 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
     """
     look = Look(min(max(width, NARROWEST), WIDEST), color, ascii)
     blocks = [
-        [*_heading(analysis, look), *_peak(analysis, look)],
+        [
+            *_heading(analysis, look),
+            *_death(analysis, look),
+            *_peak(analysis, look),
+            *_headroom(analysis, look),
+        ],
         phase_table(analysis, look),
         _other_channels(analysis, look),
         [*_never_ended(analysis, look), *_not_exact(analysis, look)],
@@ -41,6 +47,15 @@ def _heading(analysis: Analysis, look: Look) -> list[str]:
     if lines[0].startswith(title):
         lines[0] = look.paint(title, BOLD) + lines[0][len(title) :]
     return lines
+
+
+def _death(analysis: Analysis, look: Look) -> list[str]:
+    return [line for said in death_sentences(analysis) for line in look.lines(said, rest="  ")]
+
+
+def _headroom(analysis: Analysis, look: Look) -> list[str]:
+    said = headroom_sentence(analysis)
+    return look.lines(said, rest="  ") if said else []
 
 
 def _peak(analysis: Analysis, look: Look) -> list[str]:

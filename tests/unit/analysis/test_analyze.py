@@ -294,10 +294,10 @@ def test_the_title_is_the_script_or_the_module(argv, title):
     [
         ({"how": "exited", "exit_code": 3}, "exited with code 3"),
         ({"how": "exited", "exit_code": None}, "ended"),
-        ({"how": "killed", "signal": "SIGKILL"}, "killed by SIGKILL"),
-        ({"how": "killed"}, "killed, it is not known by what"),
+        ({"how": "killed", "signal": "SIGKILL"}, "killed by SIGKILL at 1 B"),
+        ({"how": "killed"}, "killed, it is not known by what, at 1 B"),
         ({"how": "running"}, "still running"),
-        ({"how": "cut-off"}, "cut off: no end was written"),
+        ({"how": "cut-off"}, "cut off: no end was written, at 1 B"),
     ],
 )
 def test_the_ending_is_a_sentence(run, ending):

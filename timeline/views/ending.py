@@ -1,0 +1,43 @@
+"""The words for how a run ended and for the room that it left, which all views share."""
+
+from __future__ import annotations
+
+from timeline.analysis.types import Analysis
+from timeline.units import format_bytes
+
+
+def death_sentences(analysis: Analysis) -> list[str]:
+    """What stands under the sentence of a death: the evidence, the last seconds, what grew."""
+    death = analysis.death
+    if death is None:
+        return []
+    said = [death.evidence, death.last]
+    if death.cause == "exception":
+        return [_sentence(death.evidence)]
+    if death.grew:
+        each = ", ".join(f"{g.path} {format_bytes(g.bytes, signed=True)}" for g in death.grew)
+        said.append(f"grew most in that time: {each}")
+    return [_sentence(each) for each in said if each]
+
+
+def headroom_sentence(analysis: Analysis) -> str:
+    """The room to the nearest limit; nothing where no limit but the machine's is known."""
+    for each in analysis.headroom:
+        if not each.hard or each.limit.name.startswith("machine"):
+            continue
+        least = "" if each.exact else "~"
+        said = (
+            f"Headroom {format_bytes(max(each.room, 0))}: {each.limit.channel} had up to "
+            f"{least}{format_bytes(each.peak)} of the {format_bytes(each.limit.bytes)} that "
+            f"{each.limit.name} allows"
+        )
+        if each.cache > each.peak // 20:
+            said += (
+                f", of which {format_bytes(each.cache)} was page cache, which the kernel takes back"
+            )
+        return said
+    return ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
