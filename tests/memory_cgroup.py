@@ -36,15 +36,19 @@ def memory_cgroup(limit: int) -> Iterator[Cgroup]:
     try:
         yield made
     finally:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                os.rmdir(made.path)
-                return
-            except FileNotFoundError:
-                return
-            except OSError:
-                time.sleep(0.05)
+        _remove(made.path)
+
+
+def _remove(path: str) -> None:
+    # The last process of it may still be on its way out.
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.05)
 
 
 def inside(cgroup: Cgroup, command: list[str]) -> list[str]:
