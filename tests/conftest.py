@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from gpus import Gpu, Gpus, build, compiler
 from running import Ended, run
 
 
@@ -98,3 +99,28 @@ def _ours(thing: object) -> bool:
     kind = type(thing)
     named = f"{kind.__module__} {getattr(thing, 'name', '')} {getattr(thing, '__module__', '')}"
     return "timeline" in named
+
+
+@pytest.fixture(scope="session")
+def gpu_library(tmp_path_factory):
+    """``gpu_library(*options)``: the directory of a stand-in for the driver's library, compiled."""
+    if compiler() is None:
+        pytest.skip("no C compiler: the stand-in for NVIDIA's library cannot be built")
+    built: dict[tuple[str, ...], Path] = {}
+
+    def library(*options: str) -> Path:
+        if options not in built:
+            built[options] = build(tmp_path_factory.mktemp("nvml"), *options)
+        return built[options]
+
+    return library
+
+
+@pytest.fixture
+def scripted_gpus(gpu_library, tmp_path):
+    """``scripted_gpus(Gpu(…), …)``: GPUs for processes that get its ``environ``."""
+
+    def script(*gpus: Gpu, options: tuple[str, ...] = ()) -> Gpus:
+        return Gpus(tmp_path / "gpus.txt", gpu_library(*options), *gpus)
+
+    return script

@@ -28,8 +28,6 @@ def test_each_thing_has_a_line_with_a_mark(run_python):
 def test_the_document_says_the_same(run_python):
     here = found(run_python("-m", "timeline", "doctor", "--json"))
     assert metadata.version("psutil") in here["psutil"]["text"]
-    assert here["GPU"]["mark"] == "no"
-    assert "this version" in here["GPU"]["text"]
     assert platform.python_version() in here["timeline"]["text"]
 
 

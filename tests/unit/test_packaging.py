@@ -74,7 +74,7 @@ def test_the_wheel_says_what_it_is(built):
     required = {
         line.split(">")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
     }
-    assert required == {"numpy", "psutil", "matplotlib", "bokeh", "memory-profiler"}
+    assert required == {"numpy", "psutil", "matplotlib", "bokeh", "memory-profiler", "nvidia-ml-py"}
 
 
 def test_the_sdist_holds_what_its_tests_need(built):

@@ -120,7 +120,8 @@ def examine() -> Iterator[Finding]:
     yield _package("torch", "torch", "its phases are recorded without a change to the script")
     yield _package("matplotlib", "matplotlib", "the PNG")
     yield _package("bokeh", "bokeh", "the HTML page, which needs no network and no server")
-    yield Finding("GPU", "no", "not yet recorded: this version records host memory only")
+    yield _package("nvidia-ml-py", "nvidia-ml-py", "asks NVIDIA's driver about GPUs")
+    yield from _gpus()
 
 
 def _tried(about: str, trial: Callable[[], tuple[Mark, str]]) -> Finding:
@@ -216,6 +217,31 @@ def _pss() -> Finding:
     except OSError as error:
         return Finding("PSS", "no", f"no /proc/PID/smaps_rollup here ({error.strerror})")
     return Finding("PSS", "yes", "can be read here; not yet recorded by this version")
+
+
+def _gpus() -> Iterator[Finding]:
+    """Each GPU that a program started from here would see, read once as a recording does it."""
+    # As a stream opens: what it says is what a recording would say.
+    from timeline.recorder.probes.nvml import open_stream
+    from timeline.recorder.streams import Unavailable, Watched
+
+    try:
+        streams = open_stream(Watched(os.getpid(), "", interval_ns=0))
+    except Unavailable as why:
+        yield Finding("GPU", "no", str(why).removeprefix("no GPU: "))
+        return
+    except Exception as error:
+        yield Finding("GPU", "no", f"could not be tried: {type(error).__name__}: {error}")
+        return
+    for stream in streams:
+        row = stream.read()
+        about = stream.about()
+        missing = "; ".join(stream.missing())
+        if not row:
+            yield Finding(stream.name, "no", f"{about}: {missing}")
+        else:
+            text = f"{about}: {format_bytes(row[2])} used now" + (f"; {missing}" * bool(missing))
+            yield Finding(stream.name, "yes", text)
 
 
 def _package(about: str, distribution: str, purpose: str) -> Finding:

@@ -36,9 +36,7 @@ RISE = 64 << 10
 """Below this a rise over the largest reading is not worth a row, and may be none: the kernel's word
 after the end comes from the quick counters."""
 
-NOT_RECORDED = (
-    "GPU memory and child processes: this version records the host memory of one process",
-)
+NOT_RECORDED = ("child processes: this version records the host memory of one process",)
 """Shown in every view, so that nobody takes their absence for a zero."""
 
 ENDS_WITHIN_S = 5.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from importlib import import_module
 
 from timeline.recorder.sampler import Sampler
@@ -19,13 +20,13 @@ from timeline.recording.writer import SampleWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from timeline.recording.format import Fields
 
     Row = tuple[int, ...]
-    Opener = Callable[["Watched"], "Stream"]
+    Opener = Callable[["Watched"], "Stream | Sequence[Stream]"]
 
     class Stream(Protocol):
         """What is read at one pace into one ``samples.<name>.npy``.
@@ -58,9 +59,9 @@ if TYPE_CHECKING:
             """Let go of what is open."""
 
 
-STREAMS: tuple[str, ...] = ()
-"""The modules with a stream, each opened by its ``open_stream(watched)``. They are imported by the
-stream's thread: what it needs may be heavy, or not there."""
+STREAMS: tuple[str, ...] = ("timeline.recorder.probes.nvml",)
+"""The modules with a stream, each opened by its ``open_stream(watched)``, which may give a list of
+several. They are imported by the stream's thread: what it needs may be heavy, or not there."""
 
 END_WITHIN_S = 1.0
 """For the last readings of all streams together; one that hangs is left behind."""
@@ -109,7 +110,12 @@ class Streams:
         """
         if openers is None:
             openers = {module.rpartition(".")[2]: _opener(module) for module in STREAMS}
-        self._hosted = [Hosted(openers[name], watched, opened, name) for name in openers]
+        self._watched = watched
+        self._opened = opened
+        self._ending = False
+        self._hosted = [
+            Hosted(openers[name], watched, opened, name, self._host) for name in openers
+        ]
 
     def start(self) -> None:
         """Start a thread for each. Never raises."""
@@ -118,11 +124,20 @@ class Streams:
 
     def stop(self) -> None:
         """Tell all to read once more and to end, and wait for them, but not long."""
+        self._ending = True
         for hosted in self._hosted:
             hosted.told.set()
         until = time.monotonic() + END_WITHIN_S
         for hosted in self._hosted:
             hosted.join(until)
+
+    def _host(self, stream: Stream) -> None:
+        """Give one more stream a thread and a file of its own; in the thread that opened it."""
+        hosted = Hosted(lambda _: stream, self._watched, self._opened, stream.name, self._host)
+        self._hosted.append(hosted)
+        hosted.start()
+        if self._ending:  # it may have come too late to be told
+            hosted.told.set()
 
     @property
     def rows(self) -> dict[str, int]:
@@ -149,6 +164,7 @@ class Hosted:
         watched: Watched,
         opened: Callable[[Mapping[str, Mapping[str, object]], Sequence[str]], None],
         name: str,
+        more: Callable[[Stream], None],
     ) -> None:
         self.name = name
         self.told = Told()
@@ -156,6 +172,7 @@ class Hosted:
         self._opener = opener
         self._watched = watched
         self._opened = opened
+        self._more = more
         self._thread = threading.Thread(target=self._run, name=f"timeline-{self.name}", daemon=True)
         self._stream: Stream | None = None
         self._writer: SampleWriter | None = None
@@ -193,7 +210,11 @@ class Hosted:
 
     def _run(self) -> None:
         try:
-            self._stream = stream = self._opener(self._watched)
+            found = self._opener(self._watched)
+            stream, *others = found if isinstance(found, Sequence) else [found]
+            self._stream = stream
+            for other in others:
+                self._more(other)
             self.name = stream.name
             path = os.path.join(self._watched.directory, samples_name(stream.name))
             # Before the file of samples: whoever reads it is to know its channels.
@@ -240,9 +261,9 @@ class Hosted:
 
 
 def _opener(module: str) -> Opener:
-    def opened(watched: Watched) -> Stream:
-        stream: Stream = import_module(module).open_stream(watched)
-        return stream
+    def opened(watched: Watched) -> Stream | Sequence[Stream]:
+        found: Stream | Sequence[Stream] = import_module(module).open_stream(watched)
+        return found
 
     return opened
 
