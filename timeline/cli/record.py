@@ -19,6 +19,7 @@ from timeline.recorder.directory import make_directory
 from timeline.recorder.launch import Ended, name_of, run
 from timeline.recorder.options import checked_interval
 from timeline.recorder.probes import BACKENDS, resolve
+from timeline.recorder.ranks import own_rank
 from timeline.recorder.say import say
 from timeline.recording.format import SUMMARY
 
@@ -51,8 +52,9 @@ def run_and_record(words: list[str], *, help: str) -> int:
     interval_ns = _interval_ns(chosen.interval)
     resolve(chosen.backend)
     name = _module_name(target) if target[0] == "-m" else _script_name(target[0])
+    rank = own_rank()
     directory = make_directory(
-        chosen.output or "", name, numbered=not chosen.output, force=chosen.force
+        chosen.output or "", name, numbered=not chosen.output, force=chosen.force, rank=rank
     )
     ended = run(
         target,
@@ -60,6 +62,7 @@ def run_and_record(words: list[str], *, help: str) -> int:
         interval_ns=interval_ns,
         exact=not chosen.no_exact,
         backend=chosen.backend,
+        rank=rank,
     )
     _stop_at_ctrl_c(directory, ended)
     show(directory, charts=not chosen.no_charts, ended=ended)

@@ -64,6 +64,7 @@ class Beside:
         overall: Overall | None = None,
         facts: Mapping[str, str] | None = None,
         missing: Sequence[str] = (),
+        rank: Mapping[str, object] | None = None,
         guest: bool = False,
     ) -> None:
         """Open the process and the file of samples.
@@ -79,6 +80,7 @@ class Beside:
             overall: where the largest mark is kept for the process itself to see.
             facts: more that is worth showing.
             missing: a sentence for each thing that is already known not to be measurable.
+            rank: which of several processes the target is, as `Rank.document` says it.
             guest: whether this is a thread of somebody's program, which may close any file.
 
         Raises:
@@ -93,6 +95,7 @@ class Beside:
         self._probe = open_probe(self._source, pid, exact=exact, overall=overall)
         path = os.path.join(directory, samples_name("host"))
         self._writer = SampleWriter(path, HOST_FIELDS, guest=guest)
+        self._path = path
         self._told = Told()
         watched = Watched(pid, directory, interval_ns=interval_ns, guest=guest)
         self._streams = Streams(watched, self._add)
@@ -128,12 +131,13 @@ class Beside:
             "cwd": cwd,
             **writer_identity(),
             "pid": pid,
-            "started": _both_clocks(),
+            "started": _clocks(path),
             "interval_ns": interval_ns,
             "backend": self._source,
             "channels": self._channels,
             "missing": self._missing,
             "facts": {**_own_facts(), **(facts or {})},
+            **({"rank": dict(rank)} if rank else {}),
         }
 
     def start(self) -> None:
@@ -178,7 +182,7 @@ class Beside:
         """
         self._told.set()
         self._thread.join(ENDS_WITHIN_S)
-        ended = _both_clocks()
+        ended = _clocks(self._path)
         self._streams.stop()
         with self._meta_lock:
             self._ended = True
@@ -222,7 +226,7 @@ class Beside:
             if not self._sampler.run():
                 self._lost = self._writer.lost or "samples end early: a row could not be written"
             elif not self._told.is_set:
-                self._gone = _both_clocks()
+                self._gone = _clocks(self._path)
         except Exception as error:
             self._lost = f"samples end early: {type(error).__name__}: {error}"
         if self._lost:
@@ -259,8 +263,18 @@ def _sizes_of_events(directory: str) -> dict[str, int]:
     return sizes
 
 
-def _both_clocks() -> dict[str, int]:
-    return {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
+def _clocks(path: str) -> dict[str, int]:
+    """This moment on every clock, with that of the file system, which may be a server's.
+
+    Hosts whose wall clocks differ by seconds have that one in common; what is copied afterwards
+    loses its dates, so they are written down.
+    """
+    now = {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
+    try:
+        os.utime(path)  # the server's now, where the file lies on one
+        return {**now, "file_ns": os.stat(path).st_mtime_ns}
+    except OSError:
+        return now
 
 
 def _own_facts() -> dict[str, str]:

@@ -7,12 +7,19 @@ import sys
 import time
 
 from timeline.errors import RecordingError
+from timeline.recorder.joining import join, run_name
 from timeline.recording.writer import new_run_directory, not_made
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from timeline.recorder.ranks import Rank
 
 SUFFIX = ".timeline"
 
 
-def make_directory(wanted: str, name: str, *, numbered: bool, force: bool) -> str:
+def make_directory(
+    wanted: str, name: str, *, numbered: bool, force: bool, rank: Rank | None = None
+) -> str:
     """Make the run directory. Returns its absolute path.
 
     Args:
@@ -20,16 +27,22 @@ def make_directory(wanted: str, name: str, *, numbered: bool, force: bool) -> st
         name: what the recording is called.
         numbered: whether a number is put behind a path that is taken, as a default one's is.
         force: whether a recording at ``wanted`` gives way.
+        rank: which of several processes this is, whose run directories go into one.
 
     Raises:
         RecordingExistsError: the path is taken.
         RecordingError: the directory cannot be made.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    # Ranks come to one name by what their launcher told all of them; their clocks may differ.
+    told = run_name(rank) if rank else time.strftime("%Y%m%d-%H%M%S")
+    stem = "-".join(part for part in (_file_name(name), told and _file_name(told)) if part)
     try:
-        path = os.path.abspath(wanted or f"{_file_name(name)}-{stamp}{SUFFIX}")
+        path = os.path.abspath(wanted or f"{stem}{SUFFIX}")
     except OSError as error:
         raise RecordingError(f"there is no working directory to record in: {error}") from None
+    if rank is not None:
+        stem, suffix = _parts(path)
+        return join(stem, suffix, rank, numbered=numbered, force=force)
     if numbered and not force:
         return _first_free(path)
     new_run_directory(path, force=force)
@@ -52,7 +65,7 @@ def script_name() -> str:
 def _first_free(path: str) -> str:
     # mkdir alone tells who made it: two ranks of one job ask for the same name in one second, and
     # a directory that is there and empty may be the other's.
-    stem, suffix = (path[: -len(SUFFIX)], SUFFIX) if path.endswith(SUFFIX) else (path, "")
+    stem, suffix = _parts(path)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         for number in range(1, 10_000):
@@ -65,6 +78,10 @@ def _first_free(path: str) -> str:
     except (OSError, ValueError) as error:
         raise not_made(path, error) from None
     raise RecordingError(f"{path} and 10,000 numbered after it are taken: clear some away")
+
+
+def _parts(path: str) -> tuple[str, str]:
+    return (path[: -len(SUFFIX)], SUFFIX) if path.endswith(SUFFIX) else (path, "")
 
 
 def _file_name(name: str) -> str:

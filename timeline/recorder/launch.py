@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from timeline.recorder.overall import Overall
+    from timeline.recorder.ranks import Rank
 
 VARIABLE = "TIMELINE_RECORDS"
 
@@ -57,7 +58,13 @@ class Ended:
 
 
 def run(
-    target: Sequence[str], directory: str, *, interval_ns: int, exact: bool, backend: str
+    target: Sequence[str],
+    directory: str,
+    *,
+    interval_ns: int,
+    exact: bool,
+    backend: str,
+    rank: Rank | None = None,
 ) -> Ended:
     """Run a program to its end and record it.
 
@@ -67,6 +74,7 @@ def run(
         interval_ns: time between two samples.
         exact: whether the kernel's high-water mark is read and reset.
         backend: a name of `timeline.recorder.probes.BACKENDS`.
+        rank: which of several processes the program is.
 
     Raises:
         UsageError: there is no such backend, or it cannot be used here.
@@ -101,6 +109,7 @@ def run(
                 backend=source,
                 overall=overall,
                 missing=missing,
+                rank=rank.document() if rank else None,
             )
             beside.start()
         except (TimelineError, OSError) as error:

@@ -11,6 +11,7 @@ from timeline.recorder import session
 from timeline.recorder.directory import make_directory, script_name
 from timeline.recorder.options import checked_directory, checked_interval, checked_name
 from timeline.recorder.probes import resolve
+from timeline.recorder.ranks import own_rank
 from timeline.recorder.running import Running
 from timeline.recorder.say import say
 
@@ -207,9 +208,10 @@ class Recorder:
         return f'<img src="{source}" alt="memory timeline" style="max-width: 100%"><br>{text}'
 
     def _begin(self) -> None:
+        rank = own_rank()
         try:
             directory = make_directory(
-                self._wanted, self.name, numbered=self.numbered, force=self._force
+                self._wanted, self.name, numbered=self.numbered, force=self._force, rank=rank
             )
         except RecordingExistsError as error:
             raise RecordingExistsError(f"{error} (here: directory=… or force=True)") from None
@@ -221,6 +223,7 @@ class Recorder:
             exact=self._exact,
             backend=self._backend,
             sampler=self._sampler,
+            rank=rank,
         )
         self.directory = directory
 

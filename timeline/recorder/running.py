@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from timeline.recorder.overall import Overall
+    from timeline.recorder.ranks import Rank
     from timeline.recorder.sampling import Sampling
 
 MOST_OF_ARGV = 100_000
@@ -50,7 +51,9 @@ class Running:
         self._overall: Overall | None = None
         self._end_of_overall: Callable[[], None] | None = None
 
-    def begin(self, *, interval_ns: int, exact: bool, backend: str, sampler: str) -> None:
+    def begin(
+        self, *, interval_ns: int, exact: bool, backend: str, sampler: str, rank: Rank | None = None
+    ) -> None:
         """Begin. What raises leaves things that `end` ends.
 
         Args:
@@ -58,6 +61,7 @@ class Running:
             exact: whether to read and reset the high-water mark.
             backend: what reads host memory.
             sampler: ``process`` or ``thread``.
+            rank: which of several processes this is.
 
         Raises:
             RecordingError: the directory cannot be written to.
@@ -67,7 +71,14 @@ class Running:
         except OSError as error:
             why = f"{self.directory} cannot be written to: {error.strerror}"
             raise RecordingError(why) from None
-        self._sample(self.session, sampler, interval_ns=interval_ns, exact=exact, backend=backend)
+        self._sample(
+            self.session,
+            sampler,
+            interval_ns=interval_ns,
+            exact=exact,
+            backend=backend,
+            rank=rank.document() if rank else None,
+        )
         session.activate(self.session)
         self._hook(self.session)
 

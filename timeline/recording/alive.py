@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def writer_identity() -> dict[str, object]:
     """The keys of ``meta.json`` by which `writer_lives` knows the calling process again."""
-    return {"host": _host(), "boot": _boot(), "sampler_pid": os.getpid()}
+    return {"host": _host(), "boot": _boot(), "clock": _clock(), "sampler_pid": os.getpid()}
 
 
 def writer_lives(meta: Mapping[str, object], key: str = "sampler_pid") -> bool:
@@ -56,6 +56,14 @@ def _boot() -> str:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
     except (OSError, ValueError):
+        return ""
+
+
+def _clock() -> str:
+    """What tells monotonic clocks of one boot apart: a time namespace has one of its own."""
+    try:
+        return os.readlink("/proc/self/ns/time")
+    except OSError:
         return ""
 
 

@@ -17,6 +17,8 @@ docs/format.md, and keep a recording of each version in tests/data/.
 META = "meta.json"
 SUMMARY = "summary.json"
 CHARTS = ("report.png", "report.html")
+RANKS = "ranks.json"
+"""In the directory of all ranks of a run: whose it is."""
 
 HEADER_BYTES = 256
 """Of every ``samples.<stream>.npy``, so that rows begin at the same offset in all of them."""
@@ -66,6 +68,18 @@ def pid_of(name: str) -> int | None:
     return int(digits) if digits is not None and plain else None
 
 
+def rank_name(rank: int) -> str:
+    """The run directory of one rank, in the directory of all."""
+    return f"rank-{rank:04d}"
+
+
+def rank_number(name: str) -> int | None:
+    """The rank of a run directory of that name; None for any other name."""
+    digits = _between("rank-", name, "")
+    plain = digits is not None and digits.isascii() and digits.isdigit() and 4 <= len(digits) < 8
+    return int(digits) if digits is not None and plain else None
+
+
 def temporary_name(name: str) -> str:
     """Where a file is written before it is renamed to its name."""
     return f"{name}.new"
@@ -85,5 +99,5 @@ def is_ours(name: str) -> bool:
 def _between(start: str, name: str, end: str) -> str | None:
     long_enough = len(name) > len(start) + len(end)
     if long_enough and name.startswith(start) and name.endswith(end):
-        return name[len(start) : -len(end)]
+        return name[len(start) : len(name) - len(end)]
     return None

@@ -21,6 +21,7 @@ from timeline.recording.format import (
     samples_name,
     stream_of,
 )
+from timeline.recording.group import read_anchors, read_clock, read_rank
 from timeline.recording.surroundings import read_kills, read_limits
 from timeline.recording.types import End, Marks, Recording, Run, Series
 
@@ -233,4 +234,7 @@ def _run(
         seen_to_end=exited and events.closed,
         last=summary.integer("last", 0),
         facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
+        rank=read_rank(meta),
+        clock=read_clock(meta),
+        anchors=read_anchors(meta, summary),
     )

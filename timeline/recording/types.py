@@ -165,6 +165,43 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """One moment on all clocks that there were, in ns; 0 where it is not known.
+
+    Attributes:
+        monotonic_ns: of the recording, by which everything in it is told.
+        time_ns: the host's wall clock (Unix).
+        file_ns: the clock by which the file system dates its files: of a shared one its server's.
+    """
+
+    monotonic_ns: int
+    time_ns: int
+    file_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Which of the processes that a launcher started together.
+
+    Attributes:
+        rank, world: its number, and how many there are.
+        local, node: its number on its node, and the node's; UNKNOWN where that was not told.
+        run: the launcher's name of the run; empty where it has none.
+        restart: how often the launcher had started all of them again.
+        place: tells the directory of all ranks apart from others of the same file system: ranks of
+            which it is equal recorded to one file system. Empty where it is not known.
+    """
+
+    rank: int
+    world: int
+    local: int = UNKNOWN
+    node: int = UNKNOWN
+    run: str = ""
+    restart: int = 0
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What was run, where, and how it ended.
 
@@ -181,6 +218,9 @@ class Run:
         last: the most that can have been resident since the last reading, by the kernel's word
             after the end, in bytes; 0 where it is not known.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
+        rank: which rank of a job it was; None for a process on its own.
+        clock: recordings in which this is equal, and not empty, tell time by one monotonic clock.
+        anchors: moments on all clocks: at the start, and at the end where one was written.
     """
 
     argv: tuple[str, ...]
@@ -198,6 +238,9 @@ class Run:
     seen_to_end: bool = False
     last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
+    rank: Rank | None = None
+    clock: str = ""
+    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
