@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timeline._version import __version__
+from timeline.cli.ranks import show_ranks
 from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
@@ -65,7 +66,10 @@ def run_and_record(words: list[str], *, help: str) -> int:
         rank=rank,
     )
     _stop_at_ctrl_c(directory, ended)
-    show(directory, charts=not chosen.no_charts, ended=ended)
+    if rank is None or rank.world == 1:
+        show(directory, charts=not chosen.no_charts, ended=ended)
+    elif rank.rank == 0:
+        show_ranks(os.path.dirname(directory), charts=not chosen.no_charts)
     _flush()
     return _end_as(ended)
 

@@ -1,6 +1,7 @@
 """Show a recording: a table on the terminal, or a chart, page, text or document in a file.
 
 RUN is a run directory, also one that is still being written, or a file of memory_profiler's mprof.
+A directory of ranks is shown as one run: who peaked, who was slow, who died; RUN/rank-0003 is one.
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from timeline.analysis.analyze import analyze
-from timeline.analysis.types import Analysis
 from timeline.cli.output import show, write_whole
+from timeline.cli.views import OfRanks, OfRun, Views
 from timeline.errors import UsageError
 from timeline.interchange.loading import load
 from timeline.recorder.say import say
-from timeline.views import json, text
-from timeline.views.palette import Theme
+from timeline.recording.group import find_group
 from timeline.views.terminal import look_of
 
 SUFFIXES = (".html", ".png", ".json", ".txt")
-
-TEXT_FILE_WIDTH = 100
 
 
 def run(arguments: list[str]) -> int:
@@ -33,16 +31,27 @@ def run(arguments: list[str]) -> int:
     outputs = [_output(Path(each), source) for each in options.output]
     if options.theme and not any(each.suffix.lower() == ".png" for each in outputs):
         raise UsageError("--theme is for a chart: give -o FILE.png with it")
-    analysis = analyze(load(source))
+    views = _views(source)
     for path in outputs:
-        write_whole(path, partial(_write, analysis, theme=options.theme or "light"))
+        write_whole(path, partial(views.write, theme=options.theme or "light"))
         say(f"wrote {path}")
     if options.json:
-        show(json.render(analysis))
+        show(views.json())
     elif not outputs:
-        look = look_of(sys.stdout)
-        show(text.render(analysis, width=look.width, color=look.color, ascii=look.ascii))
+        show(views.text(look_of(sys.stdout)))
     return 0
+
+
+def _views(source: Path) -> Views:
+    """What there is to show at a path: a recording, or those of all ranks of a run."""
+    group = find_group(source)
+    if group is None:
+        return OfRun(analyze(load(source)))
+    if group.world == 1 and group.ranks:
+        return OfRun(analyze(load(group.ranks[0])))
+    from timeline.analysis.ranks import analyze_ranks
+
+    return OfRanks(analyze_ranks(group))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,20 +90,3 @@ def _output(path: Path, source: Path) -> Path:
     if os.path.realpath(path) in map(os.path.realpath, facts):
         raise UsageError(f"{path} is part of the recording; choose another name")
     return path
-
-
-def _write(analysis: Analysis, path: Path, *, theme: Theme) -> None:
-    suffix = path.suffix.lower()
-    # matplotlib and bokeh take long to import: only when asked for.
-    if suffix == ".html":
-        from timeline.views import html
-
-        html.write(analysis, path)
-    elif suffix == ".png":
-        from timeline.views import png
-
-        png.write(analysis, path, theme=theme)
-    elif suffix == ".json":
-        path.write_text(json.render(analysis), encoding="ascii")
-    else:
-        path.write_text(text.render(analysis, width=TEXT_FILE_WIDTH), encoding="utf-8")

@@ -77,9 +77,10 @@ def _join(group: str, rank: Rank, *, numbered: bool, force: bool) -> str:
             pass
         except OSError as error:
             raise not_made(own, error) from None
-    # The same job may come by twice: with other nodes, or with a rank that was taken.
-    of_job = _of_job(_read(os.path.join(own, META)).get("rank") if same else theirs, rank)
-    if numbered or of_job:
+    # The same job may come by twice: its launcher began anew with other nodes. Where a rank before
+    # us has overwritten the claim, only what lies there tells whose it was.
+    before = _read(os.path.join(own, META)).get("rank") if same and force else theirs
+    if numbered or _of_job(before, rank):
         return ""
     if not force:
         raise RecordingExistsError(

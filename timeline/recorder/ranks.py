@@ -24,10 +24,7 @@ _LAUNCHERS = (
         "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NODEID",
         "SLURM_RESTART_COUNT",
     ),
-    (
-        f"{_OPEN_MPI}RANK", f"{_OPEN_MPI}SIZE", f"{_OPEN_MPI}LOCAL_RANK", f"{_OPEN_MPI}NODE_RANK",
-        "",
-    ),
+    (f"{_OPEN_MPI}RANK", f"{_OPEN_MPI}SIZE", f"{_OPEN_MPI}LOCAL_RANK", "", ""),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "", ""),
 )  # fmt: skip
 

@@ -1,0 +1,89 @@
+"""Every view of one thing that can be shown: a recording, or those of all ranks of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from timeline.analysis.rank_types import RanksAnalysis
+from timeline.analysis.types import Analysis
+from timeline.errors import UsageError
+from timeline.views import json, ranks_json, ranks_text, text
+from timeline.views.palette import Theme
+from timeline.views.terminal import Look
+
+TEXT_FILE_WIDTH = 100
+
+
+class Views(Protocol):
+    """What can be shown of it."""
+
+    def text(self, look: Look) -> str:
+        """The tables for a terminal."""
+
+    def json(self) -> str:
+        """The document for programs."""
+
+    def write(self, path: Path, *, theme: Theme) -> None:
+        """Make a file, by the suffix of its name."""
+
+
+class OfRun:
+    """The views of one recording."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+
+    def text(self, look: Look) -> str:
+        """The tables for a terminal."""
+        return text.render(self._analysis, width=look.width, color=look.color, ascii=look.ascii)
+
+    def json(self) -> str:
+        """The document for programs."""
+        return json.render(self._analysis)
+
+    def write(self, path: Path, *, theme: Theme) -> None:
+        """Make a file, by the suffix of its name."""
+        suffix = path.suffix.lower()
+        # matplotlib and bokeh take long to import: only when asked for.
+        if suffix == ".html":
+            from timeline.views import html
+
+            html.write(self._analysis, path)
+        elif suffix == ".png":
+            from timeline.views import png
+
+            png.write(self._analysis, path, theme=theme)
+        else:
+            _write_words(self, path)
+
+
+class OfRanks:
+    """The views of all ranks of a run."""
+
+    def __init__(self, analysis: RanksAnalysis) -> None:
+        self._analysis = analysis
+
+    def text(self, look: Look) -> str:
+        """The tables for a terminal."""
+        return ranks_text.render(
+            self._analysis, width=look.width, color=look.color, ascii=look.ascii
+        )
+
+    def json(self) -> str:
+        """The document for programs."""
+        return ranks_json.render(self._analysis)
+
+    def write(self, path: Path, *, theme: Theme) -> None:
+        """Make a file, by the suffix of its name."""
+        if path.suffix.lower() in (".html", ".png"):
+            raise UsageError(f"{path}: the ranks of a run are shown as .txt or .json")
+        _write_words(self, path)
+
+
+def _write_words(views: Views, path: Path) -> None:
+    if path.suffix.lower() == ".json":
+        path.write_text(views.json(), encoding="ascii")
+    else:
+        plain = Look(TEXT_FILE_WIDTH, color=False, ascii=False)
+        path.write_text(views.text(plain), encoding="utf-8")
