@@ -7,7 +7,6 @@ of another run. Each rank then makes ``rank-0003`` in it, which is a run directo
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -126,7 +125,7 @@ def _claimed(group: str, ours: dict[str, object]) -> dict[str, Any]:
         raise not_made(group, error) from None
     else:
         try:
-            os.write(fd, (json.dumps({"timeline": FORMAT_VERSION, **ours}) + "\n").encode("ascii"))
+            os.write(fd, _line({"timeline": FORMAT_VERSION, **ours}))
         except OSError as error:
             raise not_made(path, error) from None
         finally:
@@ -138,7 +137,15 @@ def _claimed(group: str, ours: dict[str, object]) -> dict[str, Any]:
     return {key: theirs.get(key) for key in ours}
 
 
+def _line(document: dict[str, object]) -> bytes:
+    import json
+
+    return (json.dumps(document) + "\n").encode("ascii")
+
+
 def _read(path: str) -> dict[str, Any]:
+    import json
+
     try:
         with open(path, encoding="utf-8") as file:
             found = json.loads(file.read(1 << 16))
