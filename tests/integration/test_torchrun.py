@@ -14,7 +14,7 @@ pytestmark = pytest.mark.torch
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
 
-PROGRAM = """
+PROGRAM = r"""
 import os, sys, time
 import torch.distributed as dist, torch
 dist.init_process_group("gloo")
