@@ -69,6 +69,7 @@ def analyze(recording: Recording) -> Analysis:
         marks=_texts(marks, start),
         missing=recording.missing,
         notes=recording.damage,
+        limits=recording.limits,
         headroom=headroom,
         death=death,
     )

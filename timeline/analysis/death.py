@@ -62,8 +62,10 @@ def find_death(
     cause = _cause(recording, headroom)
     if cause is None:
         return None
-    rss = int(host.value[-1]) if len(host) else UNKNOWN
-    phase, step = _place(instances, recording)
+    phase, step, moment = _place(instances, recording)
+    # An exception has taken down what its frames held by the time that the program ends.
+    seen = int(np.searchsorted(host.t_ns, moment, side="right")) if moment else len(host)
+    rss = int(host.value[seen - 1]) if seen else UNKNOWN
     figure = _figure(cause, rss)
     words = [cause.words + figure]
     if phase is not None:
@@ -80,8 +82,8 @@ def find_death(
         phase=phase,
         step=step,
         evidence=cause.evidence,
-        last=_last_seconds(host, run.ended_ns),
-        grew=_grew(instances, host, run.started_ns, run.ended_ns),
+        last=_last_seconds(host, seen, moment or run.ended_ns),
+        grew=_grew(instances, host, run.started_ns, moment or run.ended_ns),
     )
 
 
@@ -120,7 +122,7 @@ def _exited(
 def _raised(raised: Raised, code: int | None) -> _Cause:
     where = f" ({raised.where})" if raised.where else ""
     ended = "ended by" if code is None else f"exited with code {code}:"
-    said = f": {raised.text}" if raised.text else ""
+    said = f"{raised.type}: {raised.text}" if raised.text else ""
     memory = raised.type.endswith(("MemoryError", "OutOfMemoryError")) or (
         "can't allocate memory" in raised.text
     )
@@ -130,9 +132,7 @@ def _raised(raised: Raised, code: int | None) -> _Cause:
     size, limit, of = UNKNOWN, UNKNOWN, ""
     if cause == "memory-error" and raised.virtual_limit != UNKNOWN:
         size, limit, of = raised.virtual, raised.virtual_limit, "RLIMIT_AS"
-    return _Cause(
-        cause, f"{ended} {raised.type}{where}", True, size, limit, of, f"{raised.type}{said}"
-    )
+    return _Cause(cause, f"{ended} {raised.type}{where}", True, size, limit, of, said)
 
 
 def _struck(kills: tuple[Kills, ...]) -> Kills | None:
@@ -201,7 +201,7 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
             "oom-probable",
             "cut off: very probably killed together with its recorder by "
             + ("the cgroup's" if tightest.limit.name == "cgroup" else "the machine's")
-            + " OOM killer",
+            + " OOM killer,",
             False,
             tightest.last,
             tightest.limit.bytes,
@@ -223,25 +223,32 @@ def _figure(cause: _Cause, rss: int) -> str:
     return f" at {format_bytes(rss)}" if rss != UNKNOWN else ""
 
 
-def _place(instances: Instances, recording: Recording) -> tuple[str | None, int]:
-    """The innermost phase that the run died in, and the number of the step, 0 where it has none."""
+def _place(instances: Instances, recording: Recording) -> tuple[str | None, int, int]:
+    """Where the run died: the innermost phase, the number of the step, and when it left the phase.
+
+    The step is 0 where there is none; the moment is, for an end by an exception.
+    """
+    run, raised = recording.run, recording.raised
     steps = instances.paths.index(_OPTIMIZER) if _OPTIMIZER in instances.paths else -1
-    optimizing = instances.path == steps
-    raised = recording.raised
-    row = _row_of(instances, raised.phase) if raised is not None else UNKNOWN
-    if row == UNKNOWN and (raised is None or recording.run.end != "exited"):
-        still = np.flatnonzero(instances.open)
-        row = int(still[-1]) if len(still) else UNKNOWN
+    stepped = (instances.path == steps) & ~instances.open
+    row, moment = UNKNOWN, 0
+    if raised is not None and run.end == "exited":
+        row = _row_of(instances, raised.phase)
+        moment = raised.t_ns
+        if row != UNKNOWN:
+            moment = int(instances.end_ns[row]) + run.started_ns
+    elif instances.open.any():
+        row = int(np.flatnonzero(instances.open)[-1])
     if row == UNKNOWN:
-        return None, int((optimizing & ~instances.open).sum())
+        return None, int(stepped.sum()), moment
     path = instances.paths[int(instances.path[row])]
     if not path.startswith("step/"):
-        return path, 0
-    begun = instances.begin_ns[row]
+        return path, 0, moment
     if steps >= 0:
         # An optimizer's step is the end of a step, however many backwards it has.
-        return path, int((optimizing & (instances.end_ns <= begun) & ~instances.open).sum()) + 1
-    return path, int((instances.path[: row + 1] == instances.path[row]).sum())
+        before = stepped & (instances.end_ns <= instances.begin_ns[row])
+        return path, int(before.sum()) + 1, moment
+    return path, int((instances.path[: row + 1] == instances.path[row]).sum()), moment
 
 
 def _row_of(instances: Instances, phase: int) -> int:
@@ -255,16 +262,16 @@ def _in_phase(path: str, step: int) -> str:
     return f"in step {step}, {path.removeprefix('step/')}" if step else f"in {path}"
 
 
-def _last_seconds(host: Readings, ended_ns: int) -> str:
-    """What memory did at the end, as a sentence; empty where too little was read."""
-    if len(host) < 2:
+def _last_seconds(host: Readings, seen: int, ended_ns: int) -> str:
+    """What memory did before the end, as a sentence; empty where too little was read."""
+    if seen < 2:
         return ""
-    end = int(host.t_ns[-1])
+    end = int(host.t_ns[seen - 1])
     first = int(np.searchsorted(host.t_ns, end - LAST_NS))
-    first = min(first, len(host) - 2)
-    begin_size, end_size = int(host.value[first]), int(host.value[-1])
+    first = min(first, seen - 2)
+    begin_size, end_size = int(host.value[first]), int(host.value[seen - 1])
     took = (end - int(host.t_ns[first])) / 1e9
-    high = int(host.high[first:].max())
+    high = int(host.high[first:seen].max())
     sentence = (
         f"in the last {format_duration(took)} memory went from {format_bytes(begin_size)} to "
         f"{format_bytes(end_size)}"
@@ -283,7 +290,8 @@ def _grew(
     """The phases of which one instance grew most, on top of what it found, in the last seconds."""
     if not len(instances) or not len(host):
         return ()
-    late = np.flatnonzero(instances.end_ns >= max(ended_ns - LAST_NS - started_ns, 0))
+    since, until = max(ended_ns - LAST_NS - started_ns, 0), ended_ns - started_ns
+    late = np.flatnonzero((instances.end_ns >= since) & (instances.begin_ns <= until))
     # Around others is what these grew by, once more.
     late = late[~np.isin(late, instances.parent[late])]
     found = np.searchsorted(host.t_ns - started_ns, instances.begin_ns[late], side="right") - 1

@@ -233,6 +233,7 @@ class Analysis:
         outside: time and peak outside every phase (path ``""``); None if there is none.
         missing: a sentence for each thing that could not be measured.
         notes: a sentence for each thing to know about these figures, such as damage to the file.
+        limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
         death: what it died of; None where it lives, or ended as programs do.
     """
@@ -249,5 +250,6 @@ class Analysis:
     marks: tuple[TextMark, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
     headroom: tuple[Headroom, ...] = ()
     death: Death | None = None

@@ -59,7 +59,11 @@ if TYPE_CHECKING:
             """Let go of what is open."""
 
 
-STREAMS: tuple[str, ...] = ("timeline.recorder.probes.nvml",)
+STREAMS: tuple[str, ...] = (
+    "timeline.recorder.probes.cgroup",
+    "timeline.recorder.probes.machine",
+    "timeline.recorder.probes.nvml",
+)
 """The modules with a stream, each opened by its ``open_stream(watched)``, which may give a list of
 several. They are imported by the stream's thread: what it needs may be heavy, or not there."""
 
@@ -68,7 +72,8 @@ END_WITHIN_S = 1.0
 
 
 class Unavailable(Exception):
-    """Raised by an opener where its stream cannot be read here. The message is the sentence."""
+    """Raised by an opener where its stream cannot be read here. The message is the sentence; an
+    empty one says that nothing is missing, since there is nothing to read."""
 
 
 class Watched:
@@ -232,7 +237,8 @@ class Hosted:
     def _never_began(self, why: str) -> None:
         self.lost = why
         # Where no summary will be written, the recording says so all the same.
-        self._opened({}, [why])
+        if why:
+            self._opened({}, [why])
 
     def _read(self, stream: Stream, writer: SampleWriter) -> None:
         sampler = Sampler(

@@ -6,6 +6,7 @@ whether the kernel's OOM killer struck, and at which limit. Nothing here raises.
 
 from __future__ import annotations
 
+from timeline.recording.alive import stat_fields
 from timeline.recording.cgroups import cgroups_of
 from timeline.recording.format import SIZE_LIMIT
 
@@ -44,7 +45,7 @@ class Surroundings:
             self._add(name, _soft_limit(f"{proc}/{pid}/limits", line), channel, f"RLIMIT of {pid}")
         machine = _meminfo(proc)
         self._add("machine", machine.get("MemTotal"), "machine.used", "MemTotal")
-        self._add("machine.swap", machine.get("SwapTotal"), "machine.swap", "SwapTotal")
+        self._add("machine.swap", machine.get("SwapTotal") or None, "machine.swap", "SwapTotal")
 
     def counted(self) -> dict[str, object]:
         """What the kernel counts now, for ``meta.json`` and for ``summary.json``."""
@@ -81,6 +82,41 @@ class Surroundings:
         if size is not None:
             limit = {"name": name, "bytes": size, "channel": channel, "source": source}
             self.limits.append(limit)
+
+
+def memory_of_machine(proc: str = "/proc") -> dict[str, int]:
+    """Bytes of memory and of swap in use on this machine, as ``machine`` and ``swap``.
+
+    In use is what is not available: page cache that can be taken back is.
+    """
+    found, out = _meminfo(proc), {}
+    if "MemTotal" in found and "MemAvailable" in found:
+        out["machine"] = found["MemTotal"] - found["MemAvailable"]
+    if found.get("SwapTotal") and "SwapFree" in found:
+        out["swap"] = found["SwapTotal"] - found["SwapFree"]
+    return out
+
+
+def memory_of_process(pid: int, proc: str = "/proc") -> dict[str, int]:
+    """Bytes of address space and of data of a process; empty where it is gone.
+
+    ``most`` is the most that it ever had: the kernel never resets that.
+    """
+    found = {}
+    keys = {"VmPeak": "most", "VmSize": "virtual", "VmData": "data"}
+    for line in _text(f"{proc}/{pid}/status").splitlines():
+        name, _, value = line.partition(":")
+        if name in keys:
+            found[keys[name]] = int(value.split()[0]) << 10
+    return found
+
+
+def has_ended(pid: int, proc: str = "/proc") -> bool:
+    """Whether a process is gone, or only waits to be reaped: what is read then is after its end."""
+    try:
+        return stat_fields(_text(f"{proc}/{pid}/stat").encode())[0] in (b"Z", b"X")
+    except (ValueError, IndexError):
+        return True
 
 
 def _soft_limit(path: str, name: str) -> int | None:

@@ -19,6 +19,7 @@ _NAMES = {
     1: {
         "max": "memory.limit_in_bytes",
         "both": "memory.memsw.limit_in_bytes",
+        "kernel": "memory.kmem.usage_in_bytes",
         "used": "memory.usage_in_bytes",
         "peak": "memory.max_usage_in_bytes",
     },
@@ -85,6 +86,31 @@ class Cgroup:
             failed = _read(os.path.join(self.path, "memory.failcnt")).strip()
             _take(found, "oom", int(failed) if failed.isdigit() else None)
         return found
+
+    def parts(self) -> dict[str, int]:
+        """What the used bytes are made of, its children's with them, as far as this kernel says.
+
+        ``anon`` is the programs' own memory, ``cache`` the page cache of files, which is taken back
+        before anybody is killed, ``shared`` files in memory, which are not, ``kernel`` what the
+        kernel holds for it.
+        """
+        found = _pairs(_read(os.path.join(self.path, "memory.stat")))
+        old = self.version == 1
+        names = ("total_rss", "total_cache", "total_shmem") if old else ("anon", "file", "shmem")
+        anon, file, shared = (found.get(name) for name in names)
+        parts: dict[str, int] = {}
+        _take(parts, "anon", anon)
+        if file is not None:
+            parts["cache"] = max(file - (shared or 0), 0)
+        _take(parts, "shared", shared)
+        if old:
+            _take(parts, "kernel", self.size("kernel"))
+        elif "kernel" in found:
+            parts["kernel"] = found["kernel"]
+        elif "slab" in found:  # before 5.18
+            rest = ("slab", "kernel_stack", "pagetables", "percpu", "sock")
+            parts["kernel"] = sum(found.get(name, 0) for name in rest)
+        return parts
 
     def kills_all(self) -> bool:
         """Whether the OOM killer takes every process of it at once."""

@@ -13,7 +13,7 @@ def instances(rows, paths=("a", "b", "c")):
     begin, end, lane, path = columns.T
     none = np.full(len(columns), -1, np.int64)
     no = np.zeros(len(columns), bool)
-    return Instances(path, begin, end, no, lane, none, none, none, none, no, {}, paths)
+    return Instances(path, begin, end, no, lane, none, none, none, none, none, no, {}, paths)
 
 
 @st.composite

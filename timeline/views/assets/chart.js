@@ -124,6 +124,7 @@ class Chart {
     const [from, to] = [start * 1e9, end * 1e9];
     this.drawCurves(from, to);
     this.drawMarks(start, end);
+    this.drawLimits(start);
     if (this.phases.length) this.drawLanes(from, to);
     this.drawChosen();
     this.moved?.();
@@ -165,7 +166,9 @@ class Chart {
   }
 
   drawSizes(from, to) {
-    let [low, high] = [0, this.wholeSizes];
+    const tops = this.curves.filter((_, i) => !this.hidden.has(i)).map((c) => 1.1 * c.maximum);
+    const whole = Math.max(this.wholeSizes, ...tops);
+    let [low, high] = [0, whole];
     if (this.fit) {
       [low, high] = [Infinity, -Infinity];
       this.curves.forEach((curve, index) => {
@@ -176,7 +179,7 @@ class Chart {
         high = Math.max(high, curve.most.over(i, j));
       });
       const pad = Math.max((high - low) * 0.1, 8192);
-      [low, high] = low <= high ? [Math.max(low - pad, 0), high + pad] : [0, this.wholeSizes];
+      [low, high] = low <= high ? [Math.max(low - pad, 0), high + pad] : [0, whole];
     }
     if (low !== this.sizes.start || high !== this.sizes.end) {
       this.sizes.setv({ start: low, end: high });
@@ -222,6 +225,13 @@ class Chart {
     }
     this.model("marks").data = lines;
     this.model("mark labels").data = labels;
+  }
+
+  drawLimits(start) {
+    const y = this.facts.limits.map((limit) => limit.bytes);
+    this.model("limits").data = { y };
+    const text = this.facts.limits.map((limit) => limit.text);
+    this.model("limit labels").data = { x: y.map(() => Math.max(start, 0)), y, text };
   }
 
   drawLanes(from, to) {

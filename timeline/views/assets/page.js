@@ -124,6 +124,9 @@ async function main() {
   const curves = await Promise.all(facts.channels.map((about) => Curve.unpacked(about)));
   const phases = await Phases.unpacked(facts.phases);
   const { t, text, texts } = facts.marks;
+  for (const input of document.querySelectorAll("#channels input:not(:checked)")) {
+    chart.hidden.add(Number(input.value));
+  }
   chart.load(curves, phases, { t: await unpack(t), text: await unpack(text), texts });
   new Hover(chart, byId("frame"), byId("tip"), byId("cursor"));
   const parts = ["bar", "text", "previous", "next", "highest", "close"];

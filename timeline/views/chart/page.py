@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, Curve
 from timeline.units import format_duration
-from timeline.views.chart import curve, flags, keys, lanes, legend, lettering, notes
+from timeline.views.chart import curve, flags, keys, lanes, legend, lettering, limits, notes
 from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
+from timeline.views.ending import death_sentences, headroom_sentence
+from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.palette import Palette, channel_color
 
 MOST_CHANNELS = 6
@@ -36,7 +38,10 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     begin_ns, end_ns = _span(analysis, [each for each, _ in drawn])
     height = min(max(0.3 * width, 1.9), 6.0)
     highest = max((each.peak for each in channels), default=0)
-    top = max(highest, 1) * height / (height - curve.HEADROOM)
+    lines = drawn_limits(analysis, highest)
+    # Over the highest peak stands its figure; over a limit that is higher, nothing.
+    over = max((each.bytes for each in lines), default=0) * height / (height - 0.12)
+    top = max(max(highest, 1) * height / (height - curve.HEADROOM), over)
     labels = [lettering.width(label, SMALL) for _, label in byte_ticks(top, 20)]
     left = _MARGIN + max(0.4, *labels) + 0.1
     wide = width - _MARGIN - 0.1 - left
@@ -52,7 +57,10 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     table = legend.table(analysis, room, palette.rest)
     table_box = Box(_MARGIN, lanes_box.bottom + 0.3, room, table.height)
     flown = flags.place(plot, analysis.marks)
-    sentences = notes.sentences(analysis) + _left_out(analysis, len(channels), flown)
+    sentences = death_sentences(analysis)
+    if headroom := headroom_sentence(analysis):
+        sentences.append(headroom)
+    sentences += notes.sentences(analysis) + _left_out(analysis, len(channels), flown)
     written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
     notes_top = table_box.bottom + (0.12 if written and table.lines else 0.0)
     total = notes_top + len(written) * notes.ROW + 0.14
@@ -61,6 +69,7 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     _heading(sheet, analysis, main, room)
     for i, row in enumerate(key_rows):
         keys.draw(sheet, _MARGIN, 0.72 + i * keys.ROW, row)
+    limits.draw(sheet, plot, lines)
     curve.draw(sheet, plot, drawn)
     flags.draw(sheet, plot, flown)
     for each in main:
@@ -84,6 +93,7 @@ def _channels(analysis: Analysis) -> list[ChannelSummary]:
         for each in analysis.channels
         if each.channel.unit == "byte" and len(analysis.curves[each.channel.name].t_ns)
     ]
+    read = read[:1] + [each for each in read[1:] if shown_at_first(each.channel.name)]
     highest = sorted(read[1:], key=lambda each: -each.peak)[:MOST_CHANNELS]
     return read[:1] + [each for each in read[1:] if each in highest]
 
@@ -111,7 +121,9 @@ def _heading(sheet: Sheet, analysis: Analysis, main: list[ChannelSummary], room:
 def _left_out(analysis: Analysis, channels: int, flown: flags.Flown) -> list[str]:
     """What the picture has no room for."""
     deeper = analysis.instances.lanes - lanes.MOST_LANES
-    read = sum(len(curve.t_ns) > 0 for curve in analysis.curves.values())
+    read = sum(
+        len(curve.t_ns) > 0 and shown_at_first(name) for name, curve in analysis.curves.items()
+    )
     out = []
     if deeper > 0:
         out.append(f"Not drawn: {deeper:,} more lanes of deeper or overlapping phases")

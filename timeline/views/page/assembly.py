@@ -44,6 +44,7 @@ def page(analysis: Analysis) -> str:
             "version": __version__,
             "title": header.title(analysis),
             "ending": header.ending(analysis),
+            "death": header.death(analysis),
             "command": header.command(analysis),
             "tiles": header.tiles(analysis),
             "channels": remarks.channels(analysis),

@@ -25,6 +25,7 @@ from bokeh.models import (
 )
 from bokeh.models.annotations import BoxAnnotation
 from bokeh.models.glyphs import (
+    HSpan,
     Line,
     Quad,
     Scatter,
@@ -39,6 +40,7 @@ from bokeh.plotting import figure
 from timeline.analysis.decimation import Buckets, decimate
 from timeline.analysis.types import HOST, Analysis, Curve
 from timeline.views.band import told_in
+from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.page.colors import PAINT, Paint, color_of, color_of_channel
 
 BUCKETS = 1200
@@ -103,8 +105,11 @@ def span(analysis: Analysis) -> int:
 def _curve(
     analysis: Analysis, times: Range1d, span_ns: int, *, axis: bool
 ) -> tuple[figure, list[Paint]]:
-    largest = max((int(c.high.max()) for c in analysis.curves.values() if len(c.high)), default=0)
-    sizes = Range1d(start=0, end=max(largest, 1 << 20) * _HEADROOM, name="sizes", min_interval=4096)
+    largest = largest_shown(analysis)
+    lines = [each.bytes / _HEADROOM * 1.04 for each in drawn_limits(analysis, largest)]
+    sizes = Range1d(
+        start=0, end=max(largest, 1 << 20, *lines) * _HEADROOM, name="sizes", min_interval=4096
+    )
     plot = _figure("curve", CURVE_HEIGHT + (_AXIS_HEIGHT if axis else 0), times, sizes)
     plot.yaxis.ticker = AdaptiveTicker(base=2, mantissas=[1], min_interval=1, desired_num_ticks=5)
     plot.yaxis.name, plot.ygrid.name = "curve bytes", "curve bytes grid"
@@ -137,6 +142,8 @@ def _curve(
     # The first channel last, so that it lies on top.
     for index, (name, view) in reversed(list(enumerate(views.items()))):
         t, value = view.line()
+        if not shown_at_first(name):
+            t, value = t[:0], value[:0]
         line = Line(x="x", y="y", line_width=1.5, name=f"channel {index}")
         plot.add_glyph(_source(f"line {index}", x=t / 1e9, y=value), line)
         paint.append((f"channel {index}", "line_color", color_of_channel(index, name)))
@@ -157,6 +164,15 @@ def _curve(
             y_offset=-4, background_fill_alpha=0.75, name="mark label",
         ),
     )  # fmt: skip
+    limit_lines = _source("limits", y=[])
+    plot.add_glyph(limit_lines, HSpan(y="y", line_dash="dashed", line_width=1.2, name="limit"))
+    plot.add_glyph(
+        _source("limit labels", x=[], y=[], text=[]),
+        Text(
+            x="x", y="y", text="text", text_font_size="11px", text_baseline="top", x_offset=6,
+            y_offset=3, background_fill_alpha=0.75, name="limit label",
+        ),
+    )  # fmt: skip
     peaks = _source("peaks", x=[], y=[], text=[], align=[], shift=[])
     plot.add_glyph(peaks, Scatter(x="x", y="y", size=10, line_width=2, name="peak"))
     plot.add_glyph(
@@ -168,6 +184,12 @@ def _curve(
         ),
     )  # fmt: skip
     return plot, paint
+
+
+def largest_shown(analysis: Analysis) -> int:
+    """The highest value of the channels that are shown at first."""
+    shown = (curve for name, curve in analysis.curves.items() if shown_at_first(name))
+    return max((int(curve.high.max()) for curve in shown if len(curve.high)), default=0)
 
 
 def _lanes(lanes: int, times: Range1d) -> figure:

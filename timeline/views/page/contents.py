@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
-from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart
+from timeline.views.limits import drawn_limits
+from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart, largest_shown
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
 from timeline.views.page.words import visible
@@ -39,6 +40,7 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         "inks": [ink_on(colors[path]) for path in paths],
         "phases": _instances(analysis.instances, packer),
         "marks": _marks(analysis.marks, packer),
+        "limits": [asdict(each) for each in drawn_limits(analysis, largest_shown(analysis))],
         "outside": analysis.outside.peak[HOST].t_ns
         if analysis.outside and HOST in analysis.outside.peak
         else None,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from timeline.analysis.types import Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
+from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.page.words import escaped
 from timeline.views.table import host_of
 
@@ -22,6 +23,18 @@ def ending(analysis: Analysis) -> str:
     good = run.end == "exited" and not run.exit_code
     kind = "good" if good else "fair" if run.end == "running" else "bad"
     return f'<span class="pill {kind}">{escaped(analysis.ending)}</span>'
+
+
+def death(analysis: Analysis) -> str:
+    """What the last seconds looked like, and the room to the nearest limit; nothing where all is
+    well and there is no limit."""
+    room = headroom_sentence(analysis)
+    said = [*death_sentences(analysis), *([room] if room else [])]
+    return (
+        f'<ul class="death">{"".join(f"<li>{escaped(each)}</li>" for each in said)}</ul>'
+        if said
+        else ""
+    )
 
 
 def command(analysis: Analysis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import HOST, Analysis
 from timeline.units import format_bytes, format_duration
 from timeline.views.band import told
+from timeline.views.limits import shown_at_first
 from timeline.views.page.chart import MOST_LANES
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.header import command, started
@@ -20,8 +21,9 @@ def channels(analysis: Analysis) -> str:
         swatch = f"var(--{color.replace('/', '-')})"
         peak = f"peak {'' if each.exact else '~'}{format_bytes(each.peak)}"
         read = len(analysis.curves[name].t_ns) > 0
+        checked = " checked" if shown_at_first(name) else ""
         chips.append(
-            f'<label style="--swatch:{swatch}"><input type="checkbox" value="{index}" checked>'
+            f'<label style="--swatch:{swatch}"><input type="checkbox" value="{index}"{checked}>'
             f'<bdi style="color:{swatch}">{escaped(name)}</bdi>'
             f"<small>{peak if read else 'not one reading'}</small></label>"
         )
