@@ -10,7 +10,6 @@ import pytest
 from gpus import apart_from_gpus
 
 from timeline import analyze, load
-from timeline.recorder.beside import NOT_RECORDED
 from timeline.recording.types import Kind
 
 MiB = 1 << 20
@@ -61,7 +60,7 @@ def test_a_recorded_function_is_a_recording_with_charts(run_code, tmp_path):
     load_phase = analysis.phases[1].peak["host.rss"]
     assert load_phase.exact
     assert 199 * MiB <= load_phase.delta <= 206 * MiB
-    assert (apart_from_gpus(analysis.missing), analysis.notes) == (NOT_RECORDED, ())
+    assert (apart_from_gpus(analysis.missing), analysis.notes) == ((), ())
     assert analysis.run.argv == (str(tmp_path / "script.py"),)
 
 
@@ -292,7 +291,7 @@ def test_a_program_without_standard_streams_is_recorded(run_code, tmp_path):
     )
     recording = load(tmp_path / "run")
     assert recording.run.end == "exited"
-    assert apart_from_gpus(recording.missing) == NOT_RECORDED
+    assert apart_from_gpus(recording.missing) == ()
     assert len(recording.series["host.rss"]) > 0
     assert (tmp_path / "mine").read_text() == ""
 

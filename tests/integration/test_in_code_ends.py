@@ -14,7 +14,6 @@ from gpus import apart_from_gpus
 from running import ROOT, begin
 
 from timeline import load
-from timeline.recorder.beside import NOT_RECORDED
 from timeline.recording.types import Kind
 
 
@@ -245,7 +244,7 @@ def test_a_sampler_whose_backend_is_slow_to_import_is_waited_for(
     assert (tmp_path / "run" / "meta.json").exists()
     recording = load(tmp_path / "run")
     assert recording.run.end == "exited"
-    assert apart_from_gpus(recording.missing) == NOT_RECORDED
+    assert apart_from_gpus(recording.missing) == ()
     assert len(recording.series["host.rss"]) > 0
 
 
@@ -255,5 +254,5 @@ def test_a_very_short_recording_is_whole(write_script, run_python, tmp_path):
     assert ended.stderr == ""
     recording = load(tmp_path / "run")
     assert (recording.run.end, recording.damage) == ("exited", ())
-    assert apart_from_gpus(recording.missing) == NOT_RECORDED
+    assert apart_from_gpus(recording.missing) == ()
     assert len(recording.series["host.rss"]) > 0

@@ -36,9 +36,6 @@ RISE = 64 << 10
 """Below this a rise over the largest reading is not worth a row, and may be none: the kernel's word
 after the end comes from the quick counters."""
 
-NOT_RECORDED = ("child processes: this version records the host memory of one process",)
-"""Shown in every view, so that nobody takes their absence for a zero."""
-
 ENDS_WITHIN_S = 5.0
 """A reading takes well under a millisecond, and one by ``ps`` some 20."""
 
@@ -124,7 +121,7 @@ class Beside:
                 "reason": self._probe.reason,
             }
         }
-        self._missing = [*missing, *NOT_RECORDED]
+        self._missing = list(missing)
         self._meta: dict[str, object] = {
             "timeline": FORMAT_VERSION,
             "argv": list(argv),
@@ -237,8 +234,11 @@ class Beside:
         with self._meta_lock:
             if self._ended:  # the directory may be another recording's by now
                 return
+            new = [sentence for sentence in missing if sentence not in self._missing]
+            if not new and not channels:
+                return
             self._channels.update(channels)
-            self._missing += missing
+            self._missing += new
             try:
                 write_json(self._directory, META, self._meta)
             except RecordingError:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
             """A row; an empty one where there is nothing to keep; None once it is over."""
 
 
+SAVED_NS = 100_000_000
+"""Of CPU time: enough to follow what begins, as workers do, closely for its first moments."""
+
+
 class Sampler:
     """Reads a probe at each multiple of the interval, from the moment that `run` is called.
 
@@ -35,7 +39,7 @@ class Sampler:
         interval_ns: int,
         now: Callable[[], int],
         wait: Callable[[float], bool],
-        share: float = 1.0,
+        share: float = 0.0,
         spent: Callable[[], int] = int,
     ) -> None:
         """Nothing is read yet.
@@ -47,14 +51,16 @@ class Sampler:
             interval_ns: time between two readings, over 0.
             now: the monotonic clock, in nanoseconds.
             wait: waits that many seconds; True, at once, when told to end.
-            share: the most of a CPU's time that readings may take, over 0 and up to 1.
+            share: the most of a CPU's time that readings may take on the long run, up to 1; 0 for
+                no limit. Up to `SAVED_NS` of it is saved for when it is needed.
             spent: the CPU time that they took so far, in nanoseconds. Not the time that passed: one
                 that is held up, on a loaded machine or by Ctrl-Z, has cost nobody anything.
         """
         self._probe = probe
         self._emit = emit
         self._interval = interval_ns
-        self._rest = 1 / share - 1
+        self._share = share
+        self._left = float(SAVED_NS)
         self._now = now
         self._wait = wait
         self._spent = spent
@@ -67,7 +73,7 @@ class Sampler:
         Returns:
             False if a row could not be kept, else True.
         """
-        start = self._now()
+        start = looked = self._now()
         spent = self._spent()
         while True:
             sample = self._probe.read()
@@ -75,11 +81,18 @@ class Sampler:
                 return True
             if sample and not self._emit(*sample):
                 return False
-            ahead = self._interval - (self._now() - start) % self._interval
-            if self._rest:
+            now = self._now()
+            ahead = self._interval - (now - start) % self._interval
+            if self._share:
                 before, spent = spent, self._spent()
-                short = int((spent - before) * self._rest) - ahead
-                ahead += max(0, -(-short // self._interval)) * self._interval
+                ahead += self._rest(now - looked, spent - before, ahead)
+                looked = now
             if self._wait(ahead / 1e9):
                 last = self._probe.read()
                 return not last or self._emit(*last)
+
+    def _rest(self, passed: int, spent: int, ahead: int) -> int:
+        """How long to wait beyond ``ahead``, in whole intervals, until what was spent is earned."""
+        self._left = min(self._left + self._share * passed, SAVED_NS) - spent
+        short = int(-self._left / self._share) - ahead
+        return max(0, -(-short // self._interval)) * self._interval

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
+    from timeline.recorder.processes.family import Family
     from timeline.recording.format import Fields
 
     Row = tuple[int, ...]
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
             name: of the stream; a word.
             fields: the columns of a row, ``("t_ns", "<i8")`` first (docs/format.md).
             interval_ns: time between two readings, over 0.
-            share: the most of a CPU's time that readings may take, over 0 and up to 1: after one
-                that took long the next one waits. Some cost the target too, whose mmap lock they
-                hold.
+            share: the most of a CPU's time that readings may take on the long run, up to 1; 0 for
+                no limit. Some cost the target too, whose mmap lock they hold.
         """
 
         name: str
@@ -46,20 +46,25 @@ if TYPE_CHECKING:
         share: float
 
         def channels(self) -> Mapping[str, Mapping[str, object]]:
-            """The entries of ``meta.json``, by channel name; asked for once, after opening."""
+            """The entries of ``meta.json``, by channel name; asked for once, at the first row."""
 
         def missing(self) -> Sequence[str]:
             """A sentence for each thing known by now not to be measurable; asked for at the end
             too."""
 
         def read(self) -> Row | None:
-            """A row; an empty one where there is nothing to write now; None once it is over."""
+            """A row; an empty one where there is nothing to write now; None once it is over.
+
+            A stream that never has a row leaves no file and no channel.
+            """
 
         def close(self) -> None:
             """Let go of what is open."""
 
 
 STREAMS: tuple[str, ...] = (
+    "timeline.recorder.processes.children",
+    "timeline.recorder.processes.pss",
     "timeline.recorder.probes.cgroup",
     "timeline.recorder.probes.machine",
     "timeline.recorder.probes.nvml",
@@ -84,8 +89,8 @@ class Watched:
         directory: the run directory.
         interval_ns: what was asked for the host's samples.
         guest: whether this is a thread of the target itself, which may close any file.
-        pids: of the target and of its children as they were last found, for streams that read by
-            process.
+        family: the target with its children as they come and go; None until they are looked for,
+            and where they cannot be.
     """
 
     def __init__(self, pid: int, directory: str, *, interval_ns: int, guest: bool = False) -> None:
@@ -93,7 +98,7 @@ class Watched:
         self.directory = directory
         self.interval_ns = interval_ns
         self.guest = guest
-        self.pids: tuple[int, ...] = (pid,)
+        self.family: Family | None = None
 
 
 class Streams:
@@ -220,30 +225,18 @@ class Hosted:
             self._stream = stream
             for other in others:
                 self._more(other)
-            self.name = stream.name
-            path = os.path.join(self._watched.directory, samples_name(stream.name))
-            # Before the file of samples: whoever reads it is to know its channels.
-            self._opened(stream.channels(), stream.missing())
-            self._writer = SampleWriter(path, stream.fields, guest=self._watched.guest)
-        except Unavailable as why:
-            self._never_began(str(why))
+            self._opened({}, stream.missing())
         except Exception as error:
-            self._never_began(f"no samples of {self.name}: {_named(error)}")
-        else:
-            self._read(stream, self._writer)
-        finally:
+            why = f"no samples of {self.name}: {_named(error)}"
+            self.lost = str(error) if isinstance(error, Unavailable) else why
+            # Where no summary will be written, the recording says so all the same.
+            self._opened({}, [self.lost] if self.lost else [])
             self._close()
-
-    def _never_began(self, why: str) -> None:
-        self.lost = why
-        # Where no summary will be written, the recording says so all the same.
-        if why:
-            self._opened({}, [why])
-
-    def _read(self, stream: Stream, writer: SampleWriter) -> None:
+            return
+        self.name = stream.name
         sampler = Sampler(
             stream,
-            writer.append,
+            lambda *row: self._keep(stream, row),
             interval_ns=stream.interval_ns,
             now=time.monotonic_ns,
             wait=self.told.wait,
@@ -252,9 +245,23 @@ class Hosted:
         )
         try:
             if not sampler.run():
-                self.lost = writer.lost or f"samples of {self.name} end early: no row was kept"
+                self.lost = self._writer.lost if self._writer is not None else ""
         except Exception as error:
             self.lost = f"samples of {self.name} end early: {_named(error)}"
+        finally:
+            self._close()
+
+    def _keep(self, stream: Stream, row: Row) -> bool:
+        if self._writer is None:
+            self._writer = self._begin(stream)
+        return self._writer.append(*row)
+
+    def _begin(self, stream: Stream) -> SampleWriter:
+        """At the first row: what there is none of, such as children, needs no file."""
+        # Before the file of samples: whoever reads it is to know its channels.
+        self._opened(stream.channels(), stream.missing())
+        path = os.path.join(self._watched.directory, samples_name(self.name))
+        return SampleWriter(path, stream.fields, guest=self._watched.guest)
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from timeline.recording.documents import Document, clean
-from timeline.recording.format import samples_name, stream_of
+from timeline.recording.format import PROCESS_STREAMS, samples_name, stream_of
 from timeline.recording.samples import Stream, read_stream
 from timeline.recording.types import Channel, Series
 
@@ -73,7 +73,7 @@ def _read_streams(
     streams: dict[str, Stream] = {}
     for name in names:
         stream = stream_of(name)
-        if stream is None:
+        if stream is None or stream in PROCESS_STREAMS:
             continue
         try:
             streams[stream] = read_stream(directory / name, promised.integer(stream, 0), live)

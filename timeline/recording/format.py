@@ -16,6 +16,9 @@ docs/format.md, and keep a recording of each version in tests/data/.
 
 META = "meta.json"
 SUMMARY = "summary.json"
+PROCESSES = "processes.jsonl"
+PROCESS_STREAMS = ("processes", "processes_pss")
+"""Streams whose rows are of one process each, by its number in ``processes.jsonl``."""
 CHARTS = ("report.png", "report.html")
 RANKS = "ranks.json"
 """In the directory of all ranks of a run: whose it is."""
@@ -33,6 +36,22 @@ HOST_FIELDS: Fields = (
     ("rss", "<i8"),
     ("hwm", "<i8"),
 )
+CHILDREN_FIELDS: Fields = (
+    ("t_ns", "<i8"),
+    ("read_ns", "<u4"),
+    ("rss", "<i8"),
+    ("total", "<i8"),
+    ("count", "<u4"),
+)
+PSS_FIELDS: Fields = (
+    ("t_ns", "<i8"),
+    ("read_ns", "<u4"),
+    ("host", "<i8"),
+    ("children", "<i8"),
+    ("total", "<i8"),
+)
+PROCESS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("rss", "<i8"), ("hwm", "<i8"))
+PROCESS_PSS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("pss", "<i8"))
 HIGH_IS_KNOWN = 1
 """Bit of ``flags``: ``hwm`` is the maximum since the reading before, whoever took that."""
 BLIND = 2
@@ -87,7 +106,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, *CHARTS)
+    whole = (META, SUMMARY, PROCESSES, *CHARTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

@@ -22,6 +22,7 @@ from timeline.recording.format import (
     stream_of,
 )
 from timeline.recording.group import read_anchors, read_clock, read_rank
+from timeline.recording.processes import read_processes
 from timeline.recording.surroundings import read_kills, read_limits
 from timeline.recording.types import End, Marks, Recording, Run, Series
 
@@ -57,6 +58,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         series = read_series(directory, names, meta, summary.inner("samples"), live, damage)
         events = _read_events(directory, names, meta.integer("pid", 0), live, damage)
         marks = events.marks()
+        processes = read_processes(directory, names, live, damage)
     except MemoryError:
         raise DamagedRecordingError(f"{directory} is larger than the memory here") from None
     if meta.why and not len(marks) and not any(map(len, series.values())):
@@ -82,6 +84,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         limits=limits,
         kills=kills,
         raised=events.raised,
+        processes=processes,
     )
 
 

@@ -164,6 +164,49 @@ class Marks:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Process:
+    """A child of the target, or a child's child, and what it had.
+
+    A row stands for the time until the next: one is written where something has changed, by more
+    than one part in 256 of the RSS.
+
+    Attributes:
+        number: its own in this recording, from 1 on; the target is 0.
+        pid: the kernel's, which may come again.
+        up: the number of the process that it was found under.
+        name: what the kernel calls it: its program, or what it calls itself.
+        command: its command line, short.
+        forked: whether it runs its parent's program, as a forked worker does.
+        began_ns: when it began by the kernel's word, to 10 ms; ``UNKNOWN`` where that is not known.
+        found_ns: when it was found.
+        runs_since_ns: when it was found to run the program that it ran last.
+        gone_ns: when it was found to have ended; 0 where it was not.
+        t_ns, rss, mark: [n] its readings. ``mark`` is the kernel's high-water mark since it began
+            to run its program.
+        pss_t_ns, pss: [m] its proportional set size.
+    """
+
+    number: int
+    pid: int
+    up: int
+    name: str
+    command: str
+    forked: bool
+    began_ns: int
+    found_ns: int
+    runs_since_ns: int
+    gone_ns: int
+    t_ns: Ints
+    rss: Ints
+    mark: Ints
+    pss_t_ns: Ints
+    pss: Ints
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.name}: {_count(len(self.t_ns), 'row')}>"
+
+
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """One moment on all clocks that there were, in ns; 0 where it is not known.
@@ -319,6 +362,7 @@ class Recording:
         kills: the OOM killer's counts by place, the target's own cgroup first and the machine last;
             empty where they were not read before and after.
         raised: what the program ended with, if it was an exception; the innermost cause last.
+        processes: the target's children, in the order in which they were found.
     """
 
     path: Path | None
@@ -331,6 +375,7 @@ class Recording:
     limits: tuple[Limit, ...] = ()
     kills: tuple[Kills, ...] = ()
     raised: Raised | None = None
+    processes: tuple[Process, ...] = ()
 
     def __repr__(self) -> str:
         run = self.run

@@ -19,7 +19,6 @@ from timeline.errors import (
     UsageError,
 )
 from timeline.recorder import session as sessions
-from timeline.recorder.beside import NOT_RECORDED
 from timeline.recorder.session import phase
 from timeline.recording.types import UNKNOWN, Kind
 
@@ -95,7 +94,7 @@ def test_the_recording_can_be_read_while_it_runs_and_after():
     assert recording.run.pid == os.getpid()
     assert {m.name for m in recording.marks if m.kind is Kind.BEGIN} == {"a"}
     assert len(recording.series["host.rss"]) > 0
-    assert apart_from_gpus(recording.missing) == NOT_RECORDED
+    assert apart_from_gpus(recording.missing) == ()
     assert recording.damage == ()
 
 

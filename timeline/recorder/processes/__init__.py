@@ -1,0 +1,1 @@
+"""The target's children and theirs: how they are found, read and written down."""

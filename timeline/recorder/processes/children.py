@@ -1,0 +1,113 @@
+"""The stream ``children``: how much the target's children have, one by one and together.
+
+Every look finds the children of that moment, so that one which lives longer than a look's interval
+is seen; the memory of all is read where one came, or else at each fifth look.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from timeline.recorder.processes.family import MOST_AT_ONCE, Family
+from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
+from timeline.recorder.streams import Unavailable
+from timeline.recording.format import CHILDREN_FIELDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from timeline.recorder.streams import Watched
+
+LOOK_EVERY_NS = 10_000_000
+LOOK_EVERY_NS_AS_GUEST = 50_000_000
+"""In a thread of the target each look takes the GIL from it."""
+
+LOOKS_A_READING = 5
+
+TWICE = "shared pages are counted once for each process that has them"
+SUMMED = "the kernel keeps no common mark of several processes: peaks are the largest samples"
+
+
+def open_stream(watched: Watched) -> Children:
+    """The stream of one recording; the target's family is known to other streams from here on.
+
+    Raises:
+        Unavailable: this system is another, for which there is another way.
+        OSError: the target is gone, or cannot be read.
+    """
+    if sys.platform != "linux":
+        raise Unavailable("no child processes: they are found by the files of Linux")
+    ledger = Ledger(watched.directory, guest=watched.guest)
+    watched.family = Family(watched.pid, ledger, guest=watched.guest)
+    return Children(watched, watched.family, ledger)
+
+
+class Children:
+    """Reads the family and writes the sums; see `timeline.recorder.streams.Stream`."""
+
+    name = "children"
+    fields = CHILDREN_FIELDS
+    share = 0.01
+
+    def __init__(self, watched: Watched, family: Family, ledger: Ledger) -> None:
+        least = LOOK_EVERY_NS_AS_GUEST if watched.guest else LOOK_EVERY_NS
+        self.interval_ns = max(watched.interval_ns, least)
+        self._family = family
+        self._ledger = ledger
+        self._next_ns = 0
+        self._had_some = False
+
+    def channels(self) -> dict[str, dict[str, object]]:
+        """The sums."""
+        shared = {"stream": self.name, "unit": "byte", "source": "linux", "exact": False}
+        return {
+            "children.rss": {**shared, "value": "rss", "reason": f"{SUMMED}; {TWICE}"},
+            "total.rss": {**shared, "value": "total", "reason": f"{SUMMED}; {TWICE}"},
+        }
+
+    def missing(self) -> list[str]:
+        """What was not read of the children."""
+        family, ledger = self._family, self._ledger
+        said = [ledger.lost] if ledger.lost else []
+        if family.capped:
+            said.append(
+                f"child processes beyond {family.most:,} at once: there were more than are read "
+                f"(at most {MOST_AT_ONCE}), and the sums are of those that came first"
+            )
+        if ledger.beyond:
+            said.append(
+                f"{ledger.beyond:,} child processes one by one: after the first {MOST_WRITTEN:,} "
+                "they are in the sums alone"
+            )
+        if family.unread:
+            said.append(
+                f"{family.unread:,} child processes: they had ended before they could be read"
+            )
+        if family.hidden:
+            said.append(
+                f"{family.hidden:,} child processes of other users: they may not be looked at here"
+            )
+        return said
+
+    def read(self) -> tuple[int, ...] | None:
+        """A row of sums; nothing where there is no child, or it is not yet time."""
+        family = self._family
+        came = family.look()
+        begun = time.monotonic_ns()
+        if not family.living and not self._had_some:
+            return () if family.target.read(None) else None
+        if not came and begun < self._next_ns:
+            return ()
+        own = family.read()
+        if own is None:
+            return None
+        t = time.monotonic_ns()
+        self._next_ns = begun + LOOKS_A_READING * self.interval_ns - self.interval_ns // 2
+        self._had_some = bool(family.living)
+        rss = sum(member.rss for member in family.living)
+        return t, t - begun, rss, own + rss, len(family.living)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._family.close()
+        self._ledger.close()
