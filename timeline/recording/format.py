@@ -50,7 +50,7 @@ PSS_FIELDS: Fields = (
     ("children", "<i8"),
     ("total", "<i8"),
 )
-PROCESS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("rss", "<i8"), ("hwm", "<i8"))
+PROCESS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("rss", "<i8"), ("peak", "<i8"))
 PROCESS_PSS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("pss", "<i8"))
 HIGH_IS_KNOWN = 1
 """Bit of ``flags``: ``hwm`` is the maximum since the reading before, whoever took that."""

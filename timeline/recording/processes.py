@@ -51,7 +51,7 @@ def read_processes(
     if PROCESSES not in names:
         return ()
     found = _lines(directory / PROCESSES, live, damage)
-    resident = _rows(directory, "processes", ("rss", "hwm"), names, live, damage)
+    resident = _rows(directory, "processes", ("rss", "peak"), names, live, damage)
     shared = _rows(directory, "processes_pss", ("pss",), names, live, damage)
     none = np.empty((3, 0), np.int64)
     made = []

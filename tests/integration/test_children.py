@@ -1,0 +1,304 @@
+"""Children of a recorded program: found as they come and go, and what each had."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import begin
+
+from timeline.interchange.loading import load
+
+MIB = 1 << 20
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the files of Linux")
+
+EVERY_KIND = """
+    import json, multiprocessing, os, subprocess, sys, time
+
+    def rollup(pid):
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return int(file.read().partition("Pss:")[2].split()[0]) << 10
+
+    def status(pid, key):
+        with open(f"/proc/{pid}/status") as file:
+            return int(file.read().partition(key)[2].split()[0]) << 10
+
+    def work(size, ready, go):
+        kept = bytearray(size << 20)
+        del kept
+        ready.put(os.getpid())
+        go.wait()
+
+    if __name__ == "__main__":
+        held = os.urandom(150 << 20)
+        workers = []
+        for number, kind in enumerate(("fork", "spawn", "forkserver")):
+            how = multiprocessing.get_context(kind)
+            ready, go = how.SimpleQueue(), how.Event()
+            worker = how.Process(target=work, args=(40 + 30 * number, ready, go))
+            worker.start()
+            workers.append((kind, worker, ready.get(), go))
+        grandchild = "import time; kept = bytearray(25 << 20); print(flush=True); time.sleep(60)"
+        child = (
+            "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]], "
+            "stdout=subprocess.PIPE); p.stdout.readline(); print(p.pid, flush=True); "
+            "input(); p.kill(); p.wait()"
+        )
+        shell = subprocess.Popen(
+            [sys.executable, "-c", child, grandchild],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        below = int(shell.stdout.readline())
+        time.sleep(0.6)
+        def listed(pid):
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                return [int(word) for word in file.read().split()]
+        family, at = [], [os.getpid()]
+        while at:
+            at = [child for pid in at for child in listed(pid)]
+            family += at
+        seen = {
+            "pids": {kind: pid for kind, _, pid, _ in workers},
+            "marks": {str(pid): status(pid, "VmHWM:") for pid in family},
+            "rss": sum(status(pid, "VmRSS:") for pid in family),
+            "pss": sum(map(rollup, family)),
+            "own": [status(os.getpid(), "VmRSS:"), rollup(os.getpid())],
+            "at": time.monotonic_ns(),
+        }
+        seen["pids"].update(child=shell.pid, below=below)
+        for _, worker, _, go in workers:
+            go.set()
+            worker.join()
+        shell.communicate("\\n")
+        with open("seen.json", "w") as file:
+            json.dump(seen, file)
+"""
+
+
+def at(t_ns, values, moment):
+    """The value that stood at a moment."""
+    return int(values[np.searchsorted(t_ns, moment, side="right") - 1])
+
+
+@pytest.mark.parametrize("how", ["launched", "inside"])
+def test_every_kind_of_child_is_found_with_its_own_peak_and_the_sums_are_right(
+    how, write_script, run_timeline, run_python, tmp_path
+):
+    text = textwrap.dedent(EVERY_KIND)
+    if how == "inside":
+        text = text.replace(
+            'if __name__ == "__main__":\n',
+            'if __name__ == "__main__":\n    import timeline\n'
+            '    recorder = timeline.Recorder("run.timeline", charts=False).start()\n',
+        )
+        text += "    recorder.stop()\n"
+        ended = run_python(write_script(text), cwd=tmp_path)
+        recording = load(tmp_path / "run.timeline")
+    else:
+        ended = run_timeline(write_script(text), cwd=tmp_path)
+        recording = load(ended.recording)
+    assert ended.code == 0, ended.stderr
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    found = {process.pid: process for process in recording.processes}
+    numbers = {process.number: process.pid for process in recording.processes}
+    pids = seen["pids"]
+    assert set(map(int, seen["marks"])) == set(found)
+    assert set(pids.values()) <= set(found)
+    for pid, mark in seen["marks"].items():
+        process = found[int(pid)]
+        assert abs(at(process.t_ns, process.mark, seen["at"]) - mark) <= MIB
+        assert process.gone_ns > seen["at"] or process.name == "python", process
+    assert numbers[found[pids["below"]].up] == pids["child"]
+    assert [found[pids[kind]].forked for kind in ("fork", "spawn", "child")] == [True, False, False]
+    series = recording.series
+    for name, true in (
+        ("children.rss", seen["rss"]),
+        ("total.rss", seen["rss"] + seen["own"][0]),
+        ("children.pss", seen["pss"]),
+        ("host.pss", seen["own"][1]),
+        ("total.pss", seen["pss"] + seen["own"][1]),
+    ):
+        read = at(series[name].t_ns, series[name].value, seen["at"])
+        assert abs(read - true) <= 0.03 * true, name
+    # The forked child has the parent's 150 MiB too, and once is enough.
+    assert seen["rss"] > seen["pss"] + 100 * MIB
+    files = {path.name for path in Path(recording.path).glob("events.*")}
+    assert files == {f"events.{recording.run.pid}.jsonl"}
+
+
+FORKS = """
+    import os, sys
+    import timeline
+    with timeline.phase("outer"):
+        pid = os.fork()
+        if not pid:
+            timeline.mark("from a child")
+            with timeline.phase("in a child"):
+                pass
+            timeline.Recorder("child.timeline", charts=False)
+        else:
+            os.waitpid(pid, 0)
+            timeline.mark("from the parent")
+"""
+
+
+def test_a_forked_child_writes_nothing_and_the_recording_ends_with_the_target(
+    write_script, run_timeline
+):
+    ended = run_timeline(write_script(textwrap.dedent(FORKS)))
+    assert ended.code == 0, ended.stderr
+    recording = load(ended.recording)
+    assert recording.marks.names == ("outer", "from the parent")
+    assert (recording.run.exit_code, recording.damage) == (0, ())
+    assert {path.name for path in ended.recording.glob("events.*")} == {
+        f"events.{recording.run.pid}.jsonl"
+    }
+
+
+def test_the_memory_of_a_parent_is_not_counted_as_that_of_what_it_starts(
+    write_script, run_timeline
+):
+    script = write_script(
+        textwrap.dedent("""
+        import subprocess
+        held = bytearray(300 << 20)
+        for _ in range(300):
+            subprocess.run(["true"])
+        """)
+    )
+    recording = load(run_timeline(script).recording)
+    assert recording.processes, "none of 300 was seen"
+    assert max(int(each.mark.max()) for each in recording.processes) < 30 * MIB
+    assert recording.series["children.rss"].value.max() < 60 * MIB
+
+
+def test_zombies_orphans_and_what_outlives_the_target_are_told_apart(write_script, run_timeline):
+    script = write_script(
+        textwrap.dedent("""
+        import os, subprocess, sys, time
+        zombie = os.fork()
+        if not zombie:
+            held = bytearray(20 << 20)
+            time.sleep(0.3)
+            os._exit(0)
+        # A daemon: its parent ends at once, and another process adopts it.
+        daemon = subprocess.run(
+            [sys.executable, "-c",
+             "import os, subprocess, sys, time; time.sleep(0.3); p = subprocess.Popen("
+             "[sys.executable, '-c', 'import time; held = bytearray(30 << 20); time.sleep(3)'], "
+             "start_new_session=True, stdout=subprocess.DEVNULL); time.sleep(0.3); print(p.pid)"],
+            stdout=subprocess.PIPE, text=True,
+        ).stdout
+        time.sleep(0.5)
+        print(zombie, daemon)
+        """)
+    )
+    ended = run_timeline(script)
+    zombie, daemon = map(int, ended.stdout.split()[:2])
+    try:
+        recording = load(ended.recording)
+        found = {process.pid: process for process in recording.processes}
+        assert [process.pid for process in recording.processes].count(zombie) == 1
+        assert found[zombie].gone_ns
+        assert found[zombie].mark.max() > 20 * MIB
+        assert not found[daemon].gone_ns
+        assert found[daemon].rss[-1] > 30 * MIB
+        os.kill(daemon, 0)  # we ended nobody
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+
+
+def test_a_child_that_becomes_another_program_is_known_by_that_one(write_script, run_timeline):
+    script = write_script(
+        textwrap.dedent("""
+        import os, time
+        held = bytearray(200 << 20)
+        pid = os.fork()
+        if not pid:
+            time.sleep(0.3)
+            os.execvp("sleep", ["sleep", "0.5"])
+        os.waitpid(pid, 0)
+        """)
+    )
+    (child,) = load(run_timeline(script).recording).processes
+    assert (child.name, child.command, child.forked) == ("sleep", "sleep 0.5", False)
+    before = child.t_ns < child.runs_since_ns
+    assert child.mark[before].max() > 200 * MIB
+    assert child.mark[~before].max() < 30 * MIB
+
+
+def test_a_storm_of_brief_children_and_a_bomb_are_bounded_and_said(write_script, run_timeline):
+    script = write_script(
+        textwrap.dedent("""
+        import os, time
+        end = time.monotonic() + 1.5
+        count = 0
+        while time.monotonic() < end:
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            count += 1
+        bomb = []
+        for _ in range(600):
+            pid = os.fork()
+            if not pid:
+                time.sleep(60)
+                os._exit(0)
+            bomb.append(pid)
+        time.sleep(0.5)
+        for pid in bomb:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        print(count)
+        """)
+    )
+    ended = run_timeline(script)
+    assert ended.code == 0
+    recording = load(ended.recording)
+    said = " ".join(recording.missing)
+    assert "more than are read (at most 400)" in said
+    assert recording.damage == ()
+    assert len(recording.processes) > 400
+
+
+def test_a_killed_target_and_a_killed_launcher_leave_what_was_read(write_script, tmp_path):
+    script = write_script(
+        textwrap.dedent("""
+        import os, time
+        for _ in range(3):
+            if not os.fork():
+                held = bytearray(40 << 20)
+                time.sleep(30)
+                os._exit(0)
+        print(os.getpid(), flush=True)
+        time.sleep(30)
+        """)
+    )
+    launcher = begin(
+        [sys.executable, "-m", "timeline", "--no-charts", "-o", "run.timeline", str(script)],
+        cwd=tmp_path,
+    )
+    try:
+        target = int(launcher.stdout.readline())
+        time.sleep(1)
+        launcher.kill()
+        launcher.wait()
+        recording = load(tmp_path / "run.timeline")
+        assert recording.run.end == "cut-off"
+        assert [each.mark.max() > 40 * MIB for each in recording.processes] == [True] * 3
+        assert len(recording.series["total.pss"])
+        assert not [each for each in recording.damage if "processes" in each]
+    finally:
+        for process in recording.processes:
+            os.kill(process.pid, signal.SIGKILL)
+        os.kill(target, signal.SIGKILL)
+        launcher.communicate(timeout=60)
