@@ -18,7 +18,7 @@ from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
 from timeline.recorder.launch import Ended, name_of, run
-from timeline.recorder.options import checked_interval
+from timeline.recorder.options import DEFAULT_STEP, checked_interval, checked_step
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.ranks import own_rank
 from timeline.recorder.say import say
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from timeline.analysis.types import Analysis
     from timeline.recording.types import Recording
 
-WITH_VALUE = ("-o", "--output", "--interval", "--backend")
+WITH_VALUE = ("-o", "--output", "--interval", "--backend", "--anatomy")
 """Options that take the next word. All that stands behind the script is the script's."""
 
 
@@ -52,6 +52,7 @@ def run_and_record(words: list[str], *, help: str) -> int:
         raise UsageError("-o names no directory: see timeline --help")
     interval_ns = _interval_ns(chosen.interval)
     resolve(chosen.backend)
+    _step(chosen.anatomy)
     name = _module_name(target) if target[0] == "-m" else _script_name(target[0])
     rank = own_rank()
     directory = make_directory(
@@ -64,6 +65,7 @@ def run_and_record(words: list[str], *, help: str) -> int:
         exact=not chosen.no_exact,
         backend=chosen.backend,
         rank=rank,
+        anatomy=_step(chosen.anatomy),
     )
     _stop_at_ctrl_c(directory, ended)
     if rank is None or rank.world == 1:
@@ -249,7 +251,22 @@ def _parser(help: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend", metavar="NAME", default="auto", help=f"one of {', '.join(BACKENDS)}"
     )
+    parser.add_argument(
+        "--anatomy",
+        metavar="STEP",
+        default=str(DEFAULT_STEP),
+        help=f"the training step to weigh ({DEFAULT_STEP}), or off",
+    )
     return parser
+
+
+def _step(text: str) -> int:
+    try:
+        return checked_step(text)
+    except UsageError:
+        raise UsageError(
+            f"--anatomy is {text!r}: give the number of a step, such as 2, or off"
+        ) from None
 
 
 def _interval_ns(text: str) -> int:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 
 
-def start(directory: str, *, exact: bool, fd: int) -> None:
+def start(directory: str, *, exact: bool, fd: int, anatomy: int = 0) -> None:
     """Open this process's part of the recording and let phases begin. Never raises.
 
     Args:
         directory: the run directory.
         exact: whether marks take readings.
         fd: of the `Overall` that the sampler notes in; -1 for none.
+        anatomy: the number of the training step to weigh; 0 for none.
     """
     overall = None
     try:
@@ -44,7 +45,9 @@ def start(directory: str, *, exact: bool, fd: int) -> None:
     try:
         from timeline.recorder import hooks
 
-        hooks.install()
+        hooks.install(anatomy=anatomy)
+        if anatomy:
+            atexit.register(hooks.close_anatomy)
     except Exception as error:
         own.missing(f"no phases without being asked: {type(error).__name__}: {error}")
     import builtins

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         charts: bool = True,
         sampler: str = "process",
         force: bool = False,
+        anatomy: int | str = 2,
     ) -> Callable[[F], F]: ...
 
 

@@ -65,6 +65,7 @@ def run(
     exact: bool,
     backend: str,
     rank: Rank | None = None,
+    anatomy: int = 0,
 ) -> Ended:
     """Run a program to its end and record it.
 
@@ -75,6 +76,7 @@ def run(
         exact: whether the kernel's high-water mark is read and reset.
         backend: a name of `timeline.recorder.probes.BACKENDS`.
         rank: which of several processes the program is.
+        anatomy: the number of the training step to weigh; 0 for none.
 
     Raises:
         UsageError: there is no such backend, or it cannot be used here.
@@ -89,7 +91,7 @@ def run(
     missing = []
     why = why_no_phases(target)
     if not why:
-        environment = _environment(directory, exact, overall)
+        environment = _environment(directory, exact, overall, anatomy)
     else:
         missing.append(f"no phases: {why}")
         if exact:
@@ -140,7 +142,9 @@ def _stop(beside: Beside, ended: Ended, last: int, missing: list[str]) -> None:
         ended.missing = (beside.lost,) if beside.lost else ()
 
 
-def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[str, str]:
+def _environment(
+    directory: str, exact: bool, overall: Overall | None, anatomy: int
+) -> dict[str, str]:
     environment = dict(os.environ)
     before = environment.get("PYTHONPATH")
     # An empty PYTHONPATH is none, but an empty part of one is the working directory.
@@ -151,7 +155,7 @@ def _environment(directory: str, exact: bool, overall: Overall | None) -> dict[s
         os.set_inheritable(fd, True)
     marks = "exact" if exact else "time"
     was = "unset" if before is None else "set"
-    environment[VARIABLE] = f"{marks}:{fd}:{was}:{directory}"
+    environment[VARIABLE] = f"{marks}:{fd}:{was}:{anatomy}:{directory}"
     return environment
 
 

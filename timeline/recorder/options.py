@@ -8,6 +8,12 @@ from timeline.errors import UsageError
 
 LONGEST_INTERVAL_S = 3600.0
 
+DEFAULT_STEP = 2
+"""The training step that is weighed: the first has no optimizer state before it, and libraries make
+their code in it."""
+
+_OFF = ("off", "0")
+
 
 def checked_interval(interval_s: object) -> int:
     """The interval in nanoseconds.
@@ -28,6 +34,20 @@ def checked_interval(interval_s: object) -> int:
             f"interval_s is {interval_s!r}: give seconds over 0 and up to an hour, such as 0.01"
         )
     return nanoseconds
+
+
+def checked_step(step: object) -> int:
+    """The number of the step to weigh; 0 for none.
+
+    Raises:
+        UsageError: it is no number of a step.
+    """
+    if step in _OFF or (step == 0 and not isinstance(step, bool)):
+        return 0
+    text = str(step)
+    if isinstance(step, bool) or not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise UsageError(f"anatomy is {step!r}: give the number of a step, such as 2, or 'off'")
+    return int(text)
 
 
 def checked_directory(directory: object) -> str:

@@ -9,7 +9,13 @@ import os
 from timeline.errors import RecorderStateError, RecordingError, RecordingExistsError, UsageError
 from timeline.recorder import session
 from timeline.recorder.directory import make_directory, script_name
-from timeline.recorder.options import checked_directory, checked_interval, checked_name
+from timeline.recorder.options import (
+    DEFAULT_STEP,
+    checked_directory,
+    checked_interval,
+    checked_name,
+    checked_step,
+)
 from timeline.recorder.probes import resolve
 from timeline.recorder.ranks import own_rank
 from timeline.recorder.running import Running
@@ -57,6 +63,7 @@ class Recorder:
         charts: bool = True,
         sampler: str = "process",
         force: bool = False,
+        anatomy: int | str = DEFAULT_STEP,
     ) -> None:
         """Say what to record; nothing happens before `start`.
 
@@ -72,6 +79,8 @@ class Recorder:
             sampler: ``process`` samples from a small process beside this one, ``thread`` from a
                 thread of this one, which takes no samples while C code holds the GIL.
             force: whether to overwrite a recording in ``directory``.
+            anatomy: the step of a torch training that is weighed, to tell what its memory is for;
+                ``"off"`` or 0 weighs none.
 
         Raises:
             UsageError: an argument cannot be.
@@ -88,6 +97,7 @@ class Recorder:
             raise UsageError(f"sampler is {sampler!r}: it can be 'process' or 'thread'")
         self._sampler = sampler
         self._force = bool(force)
+        self._anatomy = checked_step(anatomy)
         self.numbered = not self._wanted
         self._state = _NEW
         self._pid = 0
@@ -224,6 +234,7 @@ class Recorder:
             backend=self._backend,
             sampler=self._sampler,
             rank=rank,
+            anatomy=self._anatomy,
         )
         self.directory = directory
 

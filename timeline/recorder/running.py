@@ -52,7 +52,14 @@ class Running:
         self._end_of_overall: Callable[[], None] | None = None
 
     def begin(
-        self, *, interval_ns: int, exact: bool, backend: str, sampler: str, rank: Rank | None = None
+        self,
+        *,
+        interval_ns: int,
+        exact: bool,
+        backend: str,
+        sampler: str,
+        rank: Rank | None = None,
+        anatomy: int = 0,
     ) -> None:
         """Begin. What raises leaves things that `end` ends.
 
@@ -62,6 +69,7 @@ class Running:
             backend: what reads host memory.
             sampler: ``process`` or ``thread``.
             rank: which of several processes this is.
+            anatomy: the number of the training step to weigh; 0 for none.
 
         Raises:
             RecordingError: the directory cannot be written to.
@@ -80,7 +88,7 @@ class Running:
             rank=rank.document() if rank else None,
         )
         session.activate(self.session)
-        self._hook(self.session)
+        self._hook(self.session, anatomy)
 
     def end(self) -> None:
         """End it all, within a bound."""
@@ -125,11 +133,11 @@ class Running:
             say(why)
             writes.missing(why)
 
-    def _hook(self, writes: session.Session) -> None:
+    def _hook(self, writes: session.Session, anatomy: int) -> None:
         try:
             from timeline.recorder import hooks
 
-            hooks.install()
+            hooks.install(anatomy=anatomy)
         except Exception as error:
             writes.missing(f"no phases without being asked: {error}")
 

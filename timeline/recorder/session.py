@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from timeline.recorder.reading import Reading
+
 current: Session | None = None
 """The session of this process, if something records it."""
 
@@ -181,6 +183,19 @@ class Session:
     def reading(self) -> None:
         """A bare reading, which belongs to no phase."""
         self._write(f'{{"k":"r"{self._reading()}}}\n')
+
+    def reading_now(self) -> Reading | None:
+        """A bare reading that is also given back, however dense marks are; None if there is none."""
+        own = self.own
+        if own is None:
+            return None
+        try:
+            begun, t, rss, high, blind = reading = own.read()
+        except (OSError, ValueError, IndexError):
+            return None  # the next mark finds out, and says so
+        unseen = ',"x":1' if blind else ""
+        self._write(f'{{"k":"r","t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}}}\n')
+        return reading
 
     def fact(self, name: str, value: str) -> None:
         """Something learned on the way, such as the version of torch."""

@@ -19,6 +19,7 @@ SUMMARY = "summary.json"
 PROCESSES = "processes.jsonl"
 PROCESS_STREAMS = ("processes", "processes_pss")
 """Streams whose rows are of one process each, by its number in ``processes.jsonl``."""
+BREAKDOWN = "breakdown.json"
 CHARTS = ("report.png", "report.html")
 RANKS = "ranks.json"
 """In the directory of all ranks of a run: whose it is."""
@@ -106,7 +107,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, PROCESSES, *CHARTS)
+    whole = (META, SUMMARY, PROCESSES, BREAKDOWN, *CHARTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

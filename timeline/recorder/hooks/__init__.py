@@ -15,18 +15,22 @@ from timeline.recorder.hooks.importing import TorchWatcher, is_importing
 
 _installed = False
 _watcher: TorchWatcher | None = None
+_anatomy = 0
 
 
-def install() -> None:
+def install(*, anatomy: int = 0) -> None:
     """From here torch's calls become phases; at once, or as soon as torch has been imported.
 
     Calling it again does nothing. It never raises: what this torch has no hook for is a sentence
     in the recording.
+
+    Args:
+        anatomy: the number of the training step to weigh; 0 for none.
     """
-    global _installed, _watcher
+    global _installed, _watcher, _anatomy
     if _installed:
         return
-    _installed = True
+    _installed, _anatomy = True, anatomy
     torch = sys.modules.get("torch")
     if torch is not None and not is_importing(torch):
         _plant()
@@ -50,12 +54,20 @@ def uninstall() -> None:
         planted.uproot()
 
 
+def close_anatomy() -> None:
+    """Let go of a step that is being weighed, and say that it did not end."""
+    phases = sys.modules.get("timeline.recorder.hooks.torch_phases")
+    if phases is not None and phases.Probe.anatomy is not None:
+        phases.Probe.anatomy.close()
+        phases.Probe.anatomy = None
+
+
 def _plant() -> None:
     try:
         # Only now: it needs what torch has imported anyway (ast, inspect), and nobody else does.
         from timeline.recorder.hooks import torch_hooks
 
-        torch_hooks.plant()
+        torch_hooks.plant(_anatomy)
     except Exception as error:
         if sessions.current is not None:
             sessions.current.missing(f"no phases for torch: {error!r}")

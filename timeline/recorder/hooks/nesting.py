@@ -24,6 +24,9 @@ class Quiet:
 
     __slots__ = KINDS
 
+    profile = False
+    """A profiler of the program's own is told wherever it starts."""
+
     def __init__(self, *but: str) -> None:
         """No kind opens here, ``but`` these."""
         for kind in KINDS:
@@ -35,10 +38,31 @@ IN_CALL = Quiet("backward")
 """autograd.grad inside forward, as for a gradient penalty, is a backward of its own."""
 IN_STEP = Quiet("call", "backward")
 """A closure, as for LBFGS, runs both."""
+IN_WEIGHED_CALL = Quiet("call", "backward")
+"""As `IN_CALL`, but the probe is told of the modules called inside."""
 NOTHING = Quiet()
 """In backward, where checkpointing runs forward again; in data, load and what is no phase."""
 BUILDING = Quiet("call", "backward", "step", "data")
 """Nothing opens, but the probe is told, to find out whether the module is still being built."""
+
+
+class Watch:
+    """Looks on while a phase is open; here it sees nothing. See `timeline.recorder.hooks.watching`.
+
+    None of its methods raises.
+    """
+
+    __slots__ = ()
+
+    def begin(self, path: str, detail: str, opened: Open) -> bool:
+        """The phase has begun. Returns whether the calls of modules inside are to be told."""
+        return False
+
+    def end(self) -> None:
+        """The phase is about to end."""
+
+    def ended(self) -> None:
+        """It has ended, and its mark is written."""
 
 
 class Here(_local):
@@ -52,12 +76,15 @@ class Here(_local):
 
     def __init__(self) -> None:
         # Called once in each thread that asks.
-        self._around: list[tuple[Quiet, Open | None]] = []
+        self._around: list[tuple[Quiet, Open | None, Watch | None]] = []
         self.quiet = OUTSIDE
         self._building: tuple[int, Open] | None = None
 
-    def open(self, inside: Quiet, path: str, detail: str = "") -> None:
-        """A phase opens, until `end`; within it ``inside`` says what else opens."""
+    def open(self, inside: Quiet, path: str, detail: str = "", watch: Watch | None = None) -> None:
+        """A phase opens, until `end`; within it ``inside`` says what else opens.
+
+        ``watch`` looks on while it is open, and may have the calls of modules inside told.
+        """
         around = self.quiet
         opened = None
         if around is BUILDING and self._is_building():
@@ -70,26 +97,39 @@ class Here(_local):
             except Exception:
                 # Out of stack or memory: the program will see that for itself, in its own code.
                 pass
+        if watch is not None:
+            if opened is None:
+                watch = None
+            elif watch.begin(path, detail, opened) and inside is IN_CALL:
+                inside = IN_WEIGHED_CALL
         # The last thing done, and the first undone: an interrupt before it leaves nothing open.
-        self._around.append((around, opened))
+        self._around.append((around, opened, watch))
         self.quiet = inside
 
     def pass_by(self) -> None:
         """Something begins that is no phase, and ends with `end`; within it nothing else opens."""
-        self._around.append((self.quiet, None))
+        self._around.append((self.quiet, None, None))
         self.quiet = NOTHING
+
+    def call_inside(self, watch: Watch) -> None:
+        """A module is called inside a weighed call, until `end`."""
+        self._around.append((self.quiet, None, watch))
 
     def end(self) -> None:
         """The innermost `open` or `pass_by` of this thread ends."""
         if not self._around:
             # Begun before a fork.
             return
-        self.quiet, opened = self._around.pop()
+        self.quiet, opened, watch = self._around.pop()
+        if watch is not None:
+            watch.end()
         if opened is not None:
             try:
                 leave(opened)
             except Exception:
                 pass
+        if watch is not None:
+            watch.ended()
 
     def build(self, frame: FrameType, detail: str) -> None:
         """``load`` opens until this frame returns."""

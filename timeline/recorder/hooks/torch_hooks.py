@@ -9,7 +9,9 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from timeline.recorder import session as sessions
+from timeline.recorder.hooks.anatomy import Anatomy
 from timeline.recorder.hooks.nesting import Here, UntilReturn
+from timeline.recorder.hooks.pieces import Pieces
 from timeline.recorder.hooks.planting import CannotPlantError, with_probe
 from timeline.recorder.hooks.torch_phases import Probe, probe
 
@@ -21,7 +23,7 @@ class Hook:
     Attributes:
         what: for the sentence that says that these phases are missing.
         home: the module that has the function, then its name.
-        kind: one of `nesting.KINDS`.
+        kind: one of `nesting.KINDS`, or ``profile``.
         begin: the call on the probe; its names are the function's own.
         ends: whether the function's end is the phase's.
         nested: the name of the function inside it that is meant.
@@ -40,9 +42,9 @@ _OPTIMIZER = "torch.optim.optimizer"
 _LOADER = "torch.utils.data.dataloader"
 
 HOOKS = (
-    Hook("forward", (_MODULE, "Module._wrapped_call_impl"), "call", "call(self)"),
-    Hook("Tensor.backward", ("torch.autograd", "backward"), "backward", "backward()"),
-    Hook("autograd.grad", ("torch.autograd", "grad"), "backward", "backward()"),
+    Hook("forward", (_MODULE, "Module._wrapped_call_impl"), "call", "call(self, args, kwargs)"),
+    Hook("Tensor.backward", ("torch.autograd", "backward"), "backward", "backward(tensors)"),
+    Hook("autograd.grad", ("torch.autograd", "grad"), "backward", "backward(outputs)"),
     Hook(
         "optimizer steps",
         (_OPTIMIZER, "Optimizer.profile_hook_step"), "step", "step(args)", nested="wrapper",
@@ -60,14 +62,22 @@ HOOKS = (
         "module construction",
         (_MODULE, "Module.__init__"), "load", "construct(self)", ends=False,
     ),
+    Hook(
+        "profilers",
+        ("torch.autograd.profiler", "profile._prepare_trace"), "profile", "profile()", ends=False,
+    ),
 )  # fmt: skip
 
 _codes: dict[FunctionType, tuple[CodeType, CodeType]] = {}
 """By function its own code and the one with the probe, kept: compiling them takes some 30 ms."""
 
 
-def plant() -> None:
-    """Put the probes into torch; what cannot be done is a sentence in the recording."""
+def plant(anatomy: int) -> None:
+    """Put the probes into torch; what cannot be done is a sentence in the recording.
+
+    Args:
+        anatomy: the number of the step to weigh; 0 for none.
+    """
     session = sessions.current
     torch: Any = sys.modules["torch"]
     missing = []
@@ -84,6 +94,8 @@ def plant() -> None:
                 missing.append(f"no phases for {hook.what}: {error or repr(error)}")
         if sys.gettrace() is not None:
             missing.append("no phases for module construction: a debugger or coverage traces it")
+        if anatomy and session is not None:
+            Probe.anatomy = Anatomy(session, anatomy)
     if session is not None:
         session.fact("torch", str(getattr(torch, "__version__", "unknown")))
         for sentence in missing:
@@ -92,6 +104,9 @@ def plant() -> None:
 
 def uproot() -> None:
     """Give every function of torch its own code back."""
+    anatomy, Probe.anatomy = Probe.anatomy, None
+    if anatomy is not None:
+        anatomy.close()
     for function, (own, probed) in _codes.items():
         if function.__code__ is probed:
             function.__code__ = own
@@ -106,10 +121,11 @@ def _keep_from_compiler(torch: Any) -> None:
         return
     skip = engine._FrameAction.SKIP
     itself_and_what_it_calls = engine._FrameExecStrategy(skip, skip)
-    for kind in (Probe, Here, UntilReturn):
+    for kind in (Probe, Here, UntilReturn, Pieces):
         for method in vars(kind).values():
             if isinstance(method, FunctionType):
-                engine.set_code_exec_strategy(method.__code__, itself_and_what_it_calls)
+                for code in (method.__code__, *_functions_in(method.__code__)):
+                    engine.set_code_exec_strategy(code, itself_and_what_it_calls)
 
 
 def _plant(hook: Hook) -> None:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, NOTHING, Here
+from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOTHING, Here
+from timeline.recorder.hooks.watching import InnerCall, Stepping, Watching
+
+if TYPE_CHECKING:
+    from timeline.recorder.hooks.anatomy import Anatomy
 
 _LIBRARIES = ("torch.nn.modules.", "torchvision.transforms.")
 """Homes of modules of which many hold nothing: ReLU, MSELoss, Resize."""
@@ -46,8 +50,13 @@ _FRAMES_UP = 16
 
 
 class Probe(Here):
-    """What the probes in torch's code talk to."""
+    """What the probes in torch's code talk to.
 
+    Attributes:
+        anatomy: what weighs a step, until it has been weighed.
+    """
+
+    anatomy: Anatomy | None = None
     grad_enabled: Any
     graph_task: Any
     module: Any
@@ -70,8 +79,12 @@ class Probe(Here):
         # torch.compile copies the constants of code that it breaks in two: by name, not by value.
         return "probe"
 
-    def call(self, module: Any) -> None:
-        """A module is called, outermost."""
+    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A module is called: outermost, or inside a call that is weighed."""
+        anatomy = Probe.anatomy
+        if self.quiet is IN_WEIGHED_CALL:
+            self.call_inside(InnerCall(anatomy, module))
+            return
         kind = type(module)
         while kind.__name__ in _WRAPPED_IN:
             inner = module.__dict__.get("_modules", {}).get(_WRAPPED_IN[kind.__name__])
@@ -89,21 +102,28 @@ class Probe(Here):
             self.pass_by()
         else:
             path = "step/loss" if is_loss else "step/forward" if grad else "inference"
-            self.open(IN_CALL, path, kind.__name__)
+            watch = Watching(anatomy, module, (args, kwargs)) if anatomy is not None else None
+            self.open(IN_CALL, path, kind.__name__, watch)
 
-    def backward(self) -> None:
+    def backward(self, roots: Any) -> None:
         """torch.autograd.backward or torch.autograd.grad is called, outermost."""
         if _on_torchs_account(sys._getframe(1)):
             self.pass_by()
         else:
-            self.open(NOTHING, "step/backward")
+            anatomy = Probe.anatomy
+            watch = Watching(anatomy, None, roots) if anatomy is not None else None
+            self.open(NOTHING, "step/backward", "", watch)
 
     def step(self, args: tuple[Any, ...]) -> None:
         """An optimizer's step is called, outermost."""
         if _on_torchs_account(sys._getframe(1)):
             self.pass_by()
         else:
-            self.open(IN_STEP, "step/optimizer", type(args[0]).__name__ if args else "")
+            optimizer = args[0] if args else None
+            anatomy = Probe.anatomy
+            watch = Stepping(anatomy, optimizer) if anatomy is not None else None
+            name = type(optimizer).__name__ if args else ""
+            self.open(IN_STEP, "step/optimizer", name, watch)
 
     def fetch(self, iterator: Any) -> None:
         """A DataLoader is asked for its next batch."""
@@ -135,7 +155,14 @@ class Probe(Here):
             return
         frame = _outermost_init(kind, sys._getframe(2))
         if frame is not None:
+            if Probe.anatomy is not None:
+                Probe.anatomy.built(module)
             self.build(frame, kind.__name__)
+
+    def profile(self) -> None:
+        """The program starts a profiler of its own while a step is weighed."""
+        if Probe.anatomy is not None:
+            Probe.anatomy.step_aside()
 
 
 probe = Probe()

@@ -13,7 +13,7 @@ def _enter(here: str) -> None:
     for entry in [entry for entry in sys.path if os.path.abspath(entry) == here]:
         sys.path.remove(entry)
     sys.path_importer_cache.pop(here, None)
-    exact, fd, was, directory = os.environ.pop("TIMELINE_RECORDS").split(":", 3)
+    exact, fd, was, anatomy, directory = os.environ.pop("TIMELINE_RECORDS").split(":", 4)
     rest = os.environ.pop("PYTHONPATH")[len(here) + 1 :]
     if was == "set":
         os.environ["PYTHONPATH"] = rest
@@ -27,7 +27,7 @@ def _enter(here: str) -> None:
         sys.path.remove(root)
         if not known:
             sys.path_importer_cache.pop(root, None)
-    start(directory, exact=exact == "exact", fd=int(fd))
+    start(directory, exact=exact == "exact", fd=int(fd), anatomy=int(anatomy))
 
 
 try:

@@ -1,0 +1,223 @@
+"""Which step of a training is weighed, and when: see `weighing` for how.
+
+A step goes from the end of one step of the program's first optimizer to the end of its next, so
+that the turns of several optimizers, as in a GAN, and the micro-steps of gradient accumulation lie
+in it. A program that only infers has its first inference weighed.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from _thread import get_ident
+from typing import Any
+
+from timeline.recorder import session as sessions
+from timeline.recorder.hooks.weighing import Call, Resident, Weighing
+
+_MOST_KNOWN = 1000
+"""Of modules that were built, the first so many may be a part of the weighed step."""
+
+_INFERENCE = "inference"
+
+
+class Anatomy:
+    """Waits for the step, has it weighed and its document written, and is done.
+
+    Attributes:
+        done: whether nothing is to be done any more.
+    """
+
+    def __init__(self, session: sessions.Session, step: int) -> None:
+        """``step``: the number of the step to weigh, from 1."""
+        self.done = False
+        self._session = session
+        self._step = step
+        self._steps = 0
+        self._first: Any = None
+        self._models: list[Any] = []
+        self._optimizers: list[Any] = []
+        self._before: dict[str, int] | None = None
+        self._before_holds = 0
+        self._weighing: Weighing | None = None
+        self._inferred = False
+
+    # What the probes tell, outermost calls alone.
+
+    def built(self, module: Any) -> None:
+        """A module is being built; nothing of it is there yet."""
+        self._look_before(None)
+        self._know(self._models, module)
+
+    def begins(
+        self, path: str, what: str, opened: sessions.Open, module: Any, inputs: Any
+    ) -> Call | None:
+        """A phase has begun, and may be weighed; then until `ends`."""
+        if self.done:
+            return None
+        try:
+            self._look_before(module)
+            weighing = self._weighing
+            if weighing is None:
+                if not self._is_time(path):
+                    return None
+                weighing = self._weighing = Weighing(
+                    self._session, _there(self._models), _there(self._optimizers)
+                )
+            elif weighing.thread != get_ident() or path == _INFERENCE:
+                return None
+            if module is not None and path != "step/loss":
+                weighing.know(module)
+            if path.endswith("backward"):
+                weighing.walk(inputs)
+                inputs = ()
+            call = weighing.begin(path, what, opened.number, inputs)
+            if module is not None:
+                weighing.enter(module)
+            return call
+        except Exception as error:
+            self._give_up(error)
+            return None
+
+    def ends(self, call: Call) -> None:
+        """The phase's last moment."""
+        weighing = self._weighing
+        if weighing is not None:
+            try:
+                weighing.end(call)
+            except Exception as error:
+                self._give_up(error)
+
+    def ended(self, call: Call) -> None:
+        """The phase is over, and its mark written."""
+        weighing = self._weighing
+        if weighing is None:
+            return
+        try:
+            weighing.ended()
+            if call.path == _INFERENCE:
+                self._conclude(weighing)
+        except Exception as error:
+            self._give_up(error)
+
+    def enter(self, module: Any) -> None:
+        """A module is called inside a weighed call."""
+        if self._weighing is not None:
+            try:
+                self._weighing.enter(module)
+            except Exception as error:
+                self._give_up(error)
+
+    def leave(self) -> None:
+        """It returned."""
+        if self._weighing is not None:
+            try:
+                self._weighing.leave()
+            except Exception as error:
+                self._give_up(error)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer's step has ended."""
+        if self.done or optimizer is None:
+            return
+        try:
+            self._know(self._optimizers, optimizer)
+            if self._first is None:
+                self._first = weakref.ref(optimizer)
+            if self._first() not in (optimizer, None):
+                return
+            self._steps += 1
+            weighing = self._weighing
+            if weighing is not None and weighing.thread == get_ident():
+                weighing.know_optimizer(optimizer)
+                weighing.look()
+                self._conclude(weighing)
+        except Exception as error:
+            self._give_up(error)
+
+    def step_aside(self) -> None:
+        """The program starts a profiler of its own."""
+        if self._weighing is not None:
+            self._weighing.step_aside()
+
+    def close(self) -> None:
+        """The recording ends: what was begun is let go, and said."""
+        weighing, self._weighing = self._weighing, None
+        if self.done:
+            return
+        self.done = True
+        if weighing is not None:
+            weighing.close()
+        if weighing is not None or (self._steps and not self._inferred):
+            self._session.missing(
+                f"no anatomy: the program ended before its {_ordinal(self._step)} step of "
+                f"{'an optimizer' if self._first is None else _kind(self._first())} had ended"
+            )
+
+    # What comes of it.
+
+    def _is_time(self, path: str) -> bool:
+        if path == _INFERENCE:
+            # Until an optimizer has stepped nobody knows that it will.
+            first = not self._inferred and not self._steps
+            self._inferred = True
+            return first
+        return self._steps == self._step - 1
+
+    def _look_before(self, module: Any) -> None:
+        """What is resident before the model; or, where it came first, with it."""
+        if self._before is not None:
+            return
+        resident = Resident(self._session)
+        self._before = resident.read()
+        resident.close()
+        if module is not None:
+            probe = Weighing(self._session, [module], [])
+            probe.look()
+            self._before_holds = sum(each.size for each in probe.pieces.all if each.device == "cpu")
+            probe.close()
+
+    def _know(self, those: list[Any], one: Any) -> None:
+        if len(those) < _MOST_KNOWN and all(each() is not one for each in those):
+            those.append(weakref.ref(one))
+
+    def _conclude(self, weighing: Weighing) -> None:
+        self._weighing = None
+        inference = weighing.calls[0].path == _INFERENCE if weighing.calls else False
+        self.done = not inference
+        from timeline.recorder.hooks.weighed import write
+
+        began = time.monotonic_ns()
+        try:
+            weighing.spent_ns += time.monotonic_ns() - began
+            write(
+                self._session.directory,
+                weighing,
+                step=0 if inference else self._step,
+                before={**(self._before or {}), "held": self._before_holds},
+            )
+        finally:
+            weighing.close()
+
+    def _give_up(self, error: Exception) -> None:
+        self.done = True
+        weighing, self._weighing = self._weighing, None
+        if weighing is not None:
+            try:
+                weighing.close()
+            except Exception:
+                pass
+        self._session.missing(f"no anatomy: {type(error).__name__}: {error}")
+
+
+def _there(those: list[Any]) -> list[Any]:
+    return [one for one in (each() for each in those) if one is not None]
+
+
+def _kind(optimizer: Any) -> str:
+    return "an optimizer" if optimizer is None else type(optimizer).__name__
+
+
+def _ordinal(number: int) -> str:
+    named = {1: "first", 2: "second", 3: "third"}
+    return named.get(number, f"{number}th")

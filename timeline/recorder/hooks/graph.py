@@ -1,0 +1,83 @@
+"""What a graph of autograd holds for its backward, read without unpacking or changing anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timeline.recorder.hooks.pieces import tensors_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_RAW = "_raw_saved_"
+
+_names: dict[type, tuple[str, ...]] = {}
+"""By class of node, the attributes that hold what it saved."""
+
+Held = tuple[Any, int, Any]
+"""A tensor, the number of the node that holds it, and the node's output as (shape, dtype)."""
+
+
+def nodes_of(tensors: Iterable[Any]) -> Iterator[Any]:
+    """Every node of the graphs behind tensors that makes no leaf's gradient, each once."""
+    waiting = [each.grad_fn for each in tensors if getattr(each, "grad_fn", None) is not None]
+    seen: dict[int, Any] = {}  # kept: the wrapper of a node lives as long as somebody holds it
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node
+        inputs = node.next_functions
+        waiting += [each for each, _ in inputs if each is not None]
+        if inputs:
+            yield node
+
+
+def held_by(node: Any) -> Iterator[Any]:
+    """The tensors that a node holds for backward.
+
+    What hooks have packed is not unpacked, which may compute it again (checkpointing) or fetch it
+    from elsewhere: what lies packed is looked through for tensors.
+
+    Raises:
+        AttributeError: this torch's saved tensors do not tell.
+    """
+    kind = type(node)
+    names = _names.get(kind)
+    if names is None:
+        names = _names[kind] = tuple(name for name in dir(kind) if name.startswith(_RAW))
+    for name in names:
+        try:
+            saved = getattr(node, name)
+        except RuntimeError:  # freed by an earlier backward
+            continue
+        for each in saved if isinstance(saved, (list, tuple)) else (saved,):
+            if each is None:
+                continue
+            hook = each.unpack_hook
+            yield from tensors_in(each.data)
+            if hook is not None:
+                yield from _kept_by_checkpoint(hook)
+    own = getattr(node, "__dict__", None)
+    if own:  # what a Function's forward put on its ctx
+        yield from tensors_in(own)
+
+
+def _kept_by_checkpoint(hook: Any) -> Iterator[Any]:
+    """The inputs that a checkpoint keeps to compute the rest again.
+
+    It has them in a node of its own that no graph leads to, behind the hook's frame
+    (torch.utils.checkpoint._CheckpointFrame.input_saver).
+    """
+    for cell in getattr(hook, "__closure__", None) or ():
+        try:
+            saver = getattr(cell.cell_contents, "input_saver", None)
+        except ValueError:
+            continue
+        if saver is not None and hasattr(saver, "_raw_saved_tensors"):
+            try:
+                for each in saver._raw_saved_tensors:
+                    yield from tensors_in(each.data)
+            except RuntimeError:
+                continue

@@ -1,0 +1,163 @@
+"""What tensors are for, by storage: tied weights, views and results in place are one piece."""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_NEVER = 1 << 62
+_DEEPEST = 6
+
+
+class Piece:
+    """One storage: how large it is, what it is for, and from when to when it is held.
+
+    Attributes:
+        size: bytes.
+        device: such as ``cpu`` or ``cuda:0``.
+        category: ``parameter``, ``buffer``, ``gradient``, ``optimizer_state``, ``input`` or
+            ``activation``.
+        layer: whose it is; -1 where no layer's.
+        mapped: whether it lies in shared memory or in a mapped file, and not on the heap.
+        born_ns, died_ns: when it was first and last there.
+        sequence: of an activation, the number of the autograd node that was the first to save it:
+            it was there from that node on. -1 for the others.
+    """
+
+    __slots__ = (
+        "born_ns", "category", "device", "died_ns", "layer", "mapped", "reference", "sequence", "size",
+    )  # fmt: skip
+
+    def __init__(self, size: int, device: str, category: str, layer: int, sequence: int) -> None:
+        self.size = size
+        self.device = device
+        self.category = category
+        self.layer = layer
+        self.sequence = sequence
+        self.born_ns = time.monotonic_ns()
+        self.died_ns = _NEVER
+        self.reference: Any = None
+        self.mapped = False
+
+    def is_there(self, t_ns: int, sequence: int) -> bool:
+        """Whether it was held at a moment, at which the next autograd node had this number."""
+        born = self.sequence < sequence if self.sequence >= 0 else self.born_ns <= t_ns
+        return born and self.died_ns > t_ns
+
+
+class Pieces:
+    """All pieces that were seen; each keeps the name that it was given first.
+
+    Attributes:
+        all: in the order in which they were seen, gone ones too.
+        unseen: what could not be asked for its storage, by the class of the tensor.
+    """
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        """``gone`` is called whenever an activation is given back, in whichever thread."""
+        self.all: list[Piece] = []
+        self.unseen: set[str] = set()
+        self._there: dict[int, Piece] = {}
+        self._gone = gone
+
+    def add(self, tensor: Any, category: str, layer: int = -1, sequence: int = -1) -> None:
+        """A tensor is seen, and for what it is."""
+        try:
+            for storage in _storages(tensor):
+                self._add(storage, category, layer, sequence)
+        except (NotImplementedError, RuntimeError, AttributeError):
+            self.unseen.add(type(tensor).__name__)
+
+    def _add(self, storage: Any, category: str, layer: int, sequence: int) -> None:
+        key = storage._cdata
+        known = self._there.get(key)
+        if known is not None:
+            if sequence >= 0 and known.category == "activation" and sequence < known.sequence:
+                known.sequence, known.layer = sequence, layer
+            return
+        size = storage.nbytes()
+        if not size:
+            return
+        piece = Piece(size, str(storage.device), category, layer, sequence)
+        piece.mapped = storage.is_shared() if piece.device == "cpu" else False
+        self._there[key] = piece
+        self.all.append(piece)
+
+        def gone(_: object) -> None:
+            piece.died_ns = time.monotonic_ns()
+            if self._there.get(key) is piece:
+                del self._there[key]
+            if piece.category == "activation":
+                self._gone()
+
+        # torch keeps a storage's Python object for as long as the storage itself.
+        piece.reference = weakref.ref(storage, gone)
+
+    def let_go(self) -> None:
+        """Hear of no piece's end any more."""
+        for piece in self.all:
+            piece.reference = None
+        self._there.clear()
+
+
+def _storages(tensor: Any) -> Iterator[Any]:
+    flatten = getattr(type(tensor), "__tensor_flatten__", None)
+    if flatten is not None:  # a tensor made of others
+        for name in flatten(tensor)[0]:
+            yield from _storages(getattr(tensor, name))
+        return
+    layout = str(tensor.layout)
+    if layout == "torch.sparse_coo":
+        parts = (tensor._indices(), tensor._values())
+    elif layout in ("torch.sparse_csr", "torch.sparse_bsr"):
+        parts = (tensor.crow_indices(), tensor.col_indices(), tensor.values())
+    elif layout in ("torch.sparse_csc", "torch.sparse_bsc"):
+        parts = (tensor.ccol_indices(), tensor.row_indices(), tensor.values())
+    else:
+        yield tensor.untyped_storage()
+        return
+    for part in parts:
+        yield part.untyped_storage()
+
+
+def tensors_in(value: Any, depth: int = 0) -> Iterator[Any]:
+    """Every tensor in a value of tensors, tuples, lists, dictionaries and dataclasses."""
+    if isinstance(value, sys.modules["torch"].Tensor):
+        yield value
+    elif depth > _DEEPEST:
+        return
+    elif isinstance(value, dict):
+        for each in list(value.values()):
+            yield from tensors_in(each, depth + 1)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in list(value):
+            yield from tensors_in(each, depth + 1)
+    elif hasattr(type(value), "__dataclass_fields__"):
+        yield from tensors_in(vars(value) if hasattr(value, "__dict__") else (), depth + 1)
+
+
+def modules_in(root: Any) -> Iterator[tuple[str, Any]]:
+    """A module and those inside it, by qualified name, each once.
+
+    By the dictionaries that nn.Module keeps: a class may replace named_modules by its own.
+    """
+    seen: set[int] = set()
+    waiting = [("", root)]
+    while waiting:
+        name, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield name, module
+        inside = module.__dict__.get("_modules") or {}
+        waiting += [
+            (f"{name}.{short}" if name else str(short), each)
+            for short, each in reversed(list(inside.items()))
+            if each is not None
+        ]

@@ -1,0 +1,338 @@
+"""One step of a training, weighed while it runs: what is held at each moment, and what for.
+
+Everything is looked at from outside: storages by their size, the graph by what its nodes hold, the
+allocator by its own reports, resident memory by readings. No operator, hook or value of the program
+is changed; what is read are attributes.
+
+A *tick* is a moment at which all of it is read together. There is one where a module's call begins
+or ends and one where backward gives something back, at most one in `TICK_NS`. Between two ticks the
+high-water mark tells how high resident memory went, and the allocator's reports how much of that
+was asked for by torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import get_ident
+from bisect import bisect_right
+from typing import Any
+
+from timeline.recorder.hooks.allocations import Allocations
+from timeline.recorder.hooks.graph import held_by, nodes_of
+from timeline.recorder.hooks.heap import heap_reader
+from timeline.recorder.hooks.pieces import Pieces, modules_in, tensors_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from timeline.recorder.session import Session
+
+TICK_NS = 500_000
+"""A tick costs some 40 us: under a tenth of the time, however short the layers are."""
+
+MOST_TICKS = 20_000
+
+LOSS = "(loss)"
+"""Stands for a layer's name where something is saved outside every module, as in the theory."""
+
+
+class Resident:
+    """Reads what of this process is resident, and what the C library's heap holds."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.heap = heap_reader()
+        self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+        try:
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, AttributeError):
+            self._statm = -1
+
+    def read(self) -> dict[str, int]:
+        """One moment: ``t`` ns, ``rss``, ``high`` since the reading before, ``file`` (mapped from
+        files or shared), ``in_use`` and ``free`` of the heap; bytes, -1 for what is not known.
+        """
+        read = self._session.reading_now()
+        in_use, free = self.heap() if self.heap is not None else (-1, -1)
+        rss = file = -1
+        if self._statm >= 0:
+            fields = os.pread(self._statm, 128, 0).split()
+            rss, file = int(fields[1]) * self._page, int(fields[2]) * self._page
+        t = time.monotonic_ns()
+        high = -1
+        if read is not None:
+            _, t, rss, high, _ = read
+        return {"t": t, "rss": rss, "high": high, "file": file, "in_use": in_use, "free": free}
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._statm >= 0:
+            os.close(self._statm)
+            self._statm = -1
+
+
+class Tick:
+    """One moment of a weighed step, see `Resident.read`.
+
+    Attributes:
+        read: what was read.
+        sequence: the number that the next node of autograd gets.
+        held, most: bytes that torch's allocator had given more than at the stretch's first tick,
+            and the most of that since the tick before; None where it was not told.
+    """
+
+    __slots__ = ("held", "most", "read", "sequence")
+
+    def __init__(self, read: dict[str, int], sequence: int) -> None:
+        self.read = read
+        self.sequence = sequence
+        self.held: int | None = None
+        self.most: int | None = None
+
+
+class Call:
+    """A phase of the weighed step: its name, and its ticks from the first to the last."""
+
+    __slots__ = ("kind", "number", "path", "ticks", "what")
+
+    def __init__(self, path: str, what: str, number: int) -> None:
+        self.path = path
+        self.what = what
+        self.number = number
+        self.ticks: list[Tick] = []
+
+
+class Weighing:
+    """What is weighed of one step, in one thread.
+
+    Attributes:
+        calls: the phases that ended.
+        pieces: every storage that was seen.
+        layers: (name, kind) of each module, the models' own first; the last is `LOSS`.
+        models: (title, module) by id of the module.
+        notes: a sentence for each thing that could not be seen.
+        spent_ns: what all of this took of the program's time.
+    """
+
+    def __init__(self, session: Session, models: list[Any], optimizers: list[Any]) -> None:
+        self.thread = get_ident()
+        self.resident = Resident(session)
+        self.calls: list[Call] = []
+        self.pieces = Pieces(self.tick)
+        self.layers: list[tuple[str, str]] = []
+        self.parameters: dict[int, tuple[Any, int]] = {}
+        self.optimizers: list[Any] = []
+        self.outputs: dict[int, tuple[tuple[int, ...], str, int]] = {}
+        self.calls_of: dict[int, int] = {}
+        self.notes: list[str] = []
+        self.spent_ns = 0
+        self.began_ns = time.monotonic_ns()
+        torch: Any = sys.modules["torch"]
+        self._sequence = torch._C._autograd._get_sequence_nr
+        self._open: list[Call] = []
+        self._ticks = 0
+        self._next_ns = 0
+        self._busy = False
+        self._allocations: Allocations | None = None
+        self._stretch: list[Tick] = []
+        self._index: dict[int, int] = {}
+        self._titles: dict[str, int] = {}
+        self._inside: list[int] = []
+        self._without: list[tuple[Any, int]] = []  # parameters, as far as is known
+        self._turns: list[tuple[int, int]] = [(-1, -1)]  # from this node on, this layer
+        inside = {id(each) for model in models for name, each in modules_in(model) if name}
+        for model in models:
+            if id(model) not in inside:
+                self.know(model)
+        for optimizer in optimizers:
+            self.know_optimizer(optimizer)
+
+    # What there is.
+
+    def know(self, model: Any) -> None:
+        """A model's parameters and buffers are weighed from here on."""
+        if id(model) in self._index:
+            return
+        title = type(model).__name__
+        self._titles[title] = self._titles.get(title, 0) + 1
+        if self._titles[title] > 1:
+            title = f"{title}#{self._titles[title]}"
+        for name, module in modules_in(model):
+            if id(module) in self._index:
+                continue
+            layer = self._index[id(module)] = len(self.layers)
+            self.layers.append((f"{title}\0{name}", type(module).__name__))
+            for each in (module.__dict__.get("_parameters") or {}).values():
+                if each is not None:
+                    self.parameters.setdefault(id(each), (each, layer))
+            for each in (module.__dict__.get("_buffers") or {}).values():
+                if each is not None:
+                    self.pieces.add(each, "buffer", layer)
+        for each, layer in self.parameters.values():
+            self.pieces.add(each, "parameter", layer)
+
+    def know_optimizer(self, optimizer: Any) -> None:
+        """An optimizer's state, and what it has of parameters of no model, are weighed."""
+        if all(each is not optimizer for each in self.optimizers):
+            self.optimizers.append(optimizer)
+
+    def look(self) -> None:
+        """Find the gradients and the optimizers' state that are new."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for each in group["params"]:
+                    if id(each) not in self.parameters:
+                        self.parameters[id(each)] = (each, -1)
+                        self.pieces.add(each, "parameter")
+        self._without = list(self.parameters.values())
+        self._look_at_gradients()
+        for optimizer in self.optimizers:
+            for each in tensors_in(dict(optimizer.state)):
+                self.pieces.add(each, "optimizer_state")
+
+    def _look_at_gradients(self) -> None:
+        without = []
+        for each, layer in self._without:
+            gradient = each.grad
+            if gradient is None:
+                without.append((each, layer))
+            else:
+                self.pieces.add(gradient, "gradient", layer)
+        self._without = without
+
+    # The step as it goes.
+
+    def begin(self, path: str, what: str, number: int, inputs: Any) -> Call:
+        """A phase of the step has begun."""
+        began = time.monotonic_ns()
+        call = Call(path, what, number)
+        outermost = not self._open
+        self.look()
+        for each in tensors_in(inputs):
+            self.pieces.add(each, "input")
+        self._open.append(call)
+        if outermost:
+            self._stretch = []
+            self._allocations = Allocations()
+            self._allocations.start()
+        self.spent_ns += time.monotonic_ns() - began
+        self._tick()
+        return call
+
+    def end(self, call: Call) -> None:
+        """The phase ends: the last tick."""
+        while self._open:
+            self._tick()
+            innermost = self._open.pop()
+            self.calls.append(innermost)
+            if innermost is call:
+                break
+
+    def ended(self) -> None:
+        """The phase has ended, and its mark is written: what takes memory may be done."""
+        if self._open or self._allocations is None:
+            return
+        began = time.monotonic_ns()
+        allocations, self._allocations = self._allocations, None
+        told = allocations.stop()
+        if len(told) == len(self._stretch):
+            for tick, (held, most) in zip(self._stretch, told):
+                tick.held, tick.most = held, most
+        if allocations.why and allocations.why not in self.notes:
+            self.notes.append(allocations.why)
+        self.look()
+        self.spent_ns += time.monotonic_ns() - began
+
+    def step_aside(self) -> None:
+        """The program starts a profiler of its own: there is room for one."""
+        if self._allocations is not None:
+            self._allocations.stop()
+            self._allocations.why = "the program's own profiler began"
+
+    def enter(self, module: Any) -> None:
+        """A module is called inside a weighed call."""
+        layer = self._index.get(id(module), -1)
+        self._inside.append(layer)
+        if layer >= 0:
+            self.calls_of[layer] = self.calls_of.get(layer, 0) + 1
+        self._turn(layer)
+        self.tick()
+
+    def leave(self) -> None:
+        """It returned."""
+        if self._inside:
+            self._inside.pop()
+        self._turn(self._inside[-1] if self._inside else -1)
+        self.tick()
+
+    def _turn(self, layer: int) -> None:
+        self._turns.append((self._sequence(), layer))
+
+    def walk(self, roots: Any) -> None:
+        """Backward begins from these: see what their graph holds for it."""
+        began = time.monotonic_ns()
+        starts = [sequence for sequence, _ in self._turns]
+        roots = list(tensors_in(roots))
+        last: dict[int, int] = {}
+        try:
+            for node in nodes_of(roots):
+                number = node._sequence_nr()
+                layer = self._turns[bisect_right(starts, number) - 1][1]
+                for tensor in held_by(node):
+                    self.pieces.add(tensor, "activation", layer, number)
+                if number > last.get(layer, -1):
+                    last[layer] = number
+                    told = node._input_metadata
+                    if layer >= 0 and told:
+                        kind = str(told[0].dtype).removeprefix("torch.")
+                        self.outputs[layer] = tuple(told[0].shape), kind, told[0].dtype.itemsize
+        except AttributeError as error:
+            self.notes.append(
+                f"activations: this torch's graph does not tell what it holds ({error})"
+            )
+        self.spent_ns += time.monotonic_ns() - began
+
+    def tick(self) -> None:
+        """A moment to read at, unless the last one was just before."""
+        if (
+            self._open
+            and self._ticks < MOST_TICKS
+            and time.monotonic_ns() >= self._next_ns
+            and get_ident() == self.thread
+        ):
+            self._tick()
+
+    def _tick(self) -> None:
+        # The garbage collector may give back a piece, and so tick, in the midst of one.
+        if self._busy:
+            return
+        self._busy = True
+        began = time.monotonic_ns()
+        try:
+            if self._open[-1].path.endswith("backward"):
+                self._look_at_gradients()
+            tick = Tick(self.resident.read(), self._sequence())
+            if self._allocations is not None:
+                self._allocations.mark()
+            self._ticks += 1
+            self._stretch.append(tick)
+            for call in self._open:
+                call.ticks.append(tick)
+        finally:
+            self._busy = False
+        now = time.monotonic_ns()
+        self.spent_ns += now - began
+        self._next_ns = now + TICK_NS
+
+    def close(self) -> None:
+        """Hold nothing of the program any more."""
+        if self._allocations is not None:
+            self._allocations.stop()
+            self._allocations = None
+        self._open.clear()
+        self.pieces.let_go()
+        self.parameters.clear()
+        self.optimizers.clear()
+        self._index.clear()
+        self.resident.close()
