@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from timeline.analysis import phases
+from timeline.analysis.anatomy import take_apart
 from timeline.analysis.death import find_death
 from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import Readings, first_largest, merge
@@ -72,6 +73,7 @@ def analyze(recording: Recording) -> Analysis:
         limits=recording.limits,
         headroom=headroom,
         death=death,
+        anatomy=take_apart(recording.anatomy, summaries),
     )
 
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timeline.recording.types import Channel, Ints, Limit, Run
+
+if TYPE_CHECKING:
+    from timeline.analysis.anatomy import Anatomized
 
 HOST = "host.rss"
 """The channel that marks carry readings of, and that the views put first."""
@@ -236,6 +240,7 @@ class Analysis:
         limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
         death: what it died of; None where it lives, or ended as programs do.
+        anatomy: what the peaks are made of; None where no step was weighed.
     """
 
     title: str
@@ -253,3 +258,4 @@ class Analysis:
     limits: tuple[Limit, ...] = ()
     headroom: tuple[Headroom, ...] = ()
     death: Death | None = None
+    anatomy: Anatomized | None = None

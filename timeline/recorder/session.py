@@ -185,7 +185,7 @@ class Session:
         self._write(f'{{"k":"r"{self._reading()}}}\n')
 
     def reading_now(self) -> Reading | None:
-        """A bare reading that is also given back, however dense marks are; None if there is none."""
+        """A bare reading that is also given back, however dense marks are; None without one."""
         own = self.own
         if own is None:
             return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecordingError
 from timeline.recording.alive import writer_lives
+from timeline.recording.anatomy import read_anatomy
 from timeline.recording.channels import read_series
 from timeline.recording.documents import Document, clean, read_document
 from timeline.recording.events import Events
@@ -73,6 +74,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
     for document, name in ((meta, META), (summary, SUMMARY)):
         if document.wrong:
             damage.append(f"{name} cannot be right in {', '.join(document.wrong)}")
+    anatomy = read_anatomy(directory, damage)
     return Recording(
         path=directory,
         format=version,
@@ -85,6 +87,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         kills=kills,
         raised=events.raised,
         processes=processes,
+        anatomy=anatomy,
     )
 
 

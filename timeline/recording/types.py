@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timeline.units import format_duration
+
+if TYPE_CHECKING:
+    from timeline.recording.anatomy import Anatomy
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -363,6 +366,7 @@ class Recording:
             empty where they were not read before and after.
         raised: what the program ended with, if it was an exception; the innermost cause last.
         processes: the target's children, in the order in which they were found.
+        anatomy: the training step that was weighed; None where none was.
     """
 
     path: Path | None
@@ -376,6 +380,7 @@ class Recording:
     kills: tuple[Kills, ...] = ()
     raised: Raised | None = None
     processes: tuple[Process, ...] = ()
+    anatomy: Anatomy | None = None
 
     def __repr__(self) -> str:
         run = self.run

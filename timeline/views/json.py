@@ -16,6 +16,7 @@ from timeline.analysis.types import (
     PhasePeak,
     PhaseSummary,
 )
+from timeline.views import anatomy_json
 
 VERSION = 1
 """
@@ -59,8 +60,8 @@ def document(analysis: Analysis) -> dict[str, object]:
         "outside": _phase(analysis.outside) if analysis.outside else None,
         "marks": [{"t_s": each.t_ns / 1e9, "text": each.text} for each in analysis.marks],
         "notes": list(analysis.notes),
-        "breakdown": None,
-        "comparison": [],
+        "breakdown": anatomy_json.breakdown(analysis.anatomy),
+        "comparison": anatomy_json.comparison(analysis.anatomy),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
+from timeline.views.anatomy_text import lines_of
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
@@ -30,6 +31,7 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
             *_headroom(analysis, look),
         ],
         phase_table(analysis, look),
+        lines_of(analysis, look),
         _other_channels(analysis, look),
         [*_never_ended(analysis, look), *_not_exact(analysis, look)],
         [

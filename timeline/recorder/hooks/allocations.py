@@ -1,8 +1,8 @@
 """Every byte that torch's own allocators give and take on this thread, while somebody asks.
 
-torch reports allocations to whichever profiler is on. Its oldest one keeps them in memory and starts
-nothing else: no libkineto, which takes 60 MB, no threads, no file. It changes no operator and no
-result. One profiler can be on in a thread: the program's own always goes first.
+torch reports allocations to whichever profiler is on. Its oldest one keeps them in memory and
+starts nothing else: no libkineto, which takes 60 MB, no threads, no file. It changes no operator
+and no result. One profiler can be on in a thread: the program's own always goes first.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _stretches(events: list[Any]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     held = most = 0
     for event in events:
-        # The calls cost as much as the events: of a begin only its name is asked, of an end nothing.
+        # Each question costs as much as the event did: an end is asked nothing more.
         kind = event.kind()
         if kind == "memory_alloc":
             held += event.cpu_memory_usage()

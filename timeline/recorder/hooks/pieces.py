@@ -31,7 +31,8 @@ class Piece:
     """
 
     __slots__ = (
-        "born_ns", "category", "device", "died_ns", "layer", "mapped", "reference", "sequence", "size",
+        "born_ns", "category", "device", "died_ns", "layer", "mapped", "reference", "sequence",
+        "size",
     )  # fmt: skip
 
     def __init__(self, size: int, device: str, category: str, layer: int, sequence: int) -> None:
@@ -113,6 +114,7 @@ def _storages(tensor: Any) -> Iterator[Any]:
             yield from _storages(getattr(tensor, name))
         return
     layout = str(tensor.layout)
+    parts: tuple[Any, ...]
     if layout == "torch.sparse_coo":
         parts = (tensor._indices(), tensor._values())
     elif layout in ("torch.sparse_csr", "torch.sparse_bsr"):

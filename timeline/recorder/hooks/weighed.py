@@ -72,7 +72,8 @@ def _phase(call: Call, weighing: Weighing) -> dict[str, object]:
 
 def _peak(ticks: list[Tick]) -> tuple[Tick, Tick]:
     """The two ticks between which memory went highest; where that is often, with most in use."""
-    pairs = list(zip(ticks, ticks[1:])) or [(ticks[0], ticks[0])]
+    pairs = list(zip(ticks, ticks[1:], strict=False))  # noqa: RUF007 - itertools is one more
+    pairs = pairs or [(ticks[0], ticks[0])]
 
     def high(pair: tuple[Tick, Tick]) -> int:
         return max(pair[0].read["rss"], pair[1].read["high"], pair[1].read["rss"])
@@ -87,7 +88,8 @@ def _peak(ticks: list[Tick]) -> tuple[Tick, Tick]:
 
 
 def _is_there(piece: Any, tick: Tick) -> bool:
-    return piece.device == "cpu" and piece.is_there(tick.read["t"], tick.sequence)
+    there: bool = piece.is_there(tick.read["t"], tick.sequence)
+    return there and piece.device == "cpu"
 
 
 def _held(weighing: Weighing, tick: Tick) -> dict[str, int]:
@@ -113,7 +115,7 @@ def _whole(weighing: Weighing) -> dict[str, object]:
     moments = [tick for call in weighing.calls for tick in (call.ticks[0], call.ticks[-1])]
     each = [(_held(weighing, tick), tick) for tick in moments]
     most = {name: max((held[name] for held, _ in each), default=0) for name in CATEGORIES}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": _name(weighing, name),
             "kind": kind,
@@ -137,12 +139,11 @@ def _whole(weighing: Weighing) -> dict[str, object]:
             rows[i]["activation"] = size
     for piece in weighing.pieces.all:
         if piece.category in ("parameter", "buffer", "gradient"):
-            row: dict[str, Any] = rows[piece.layer]  # -1, of no layer, is the last
+            row = rows[piece.layer]  # -1, of no layer, is the last
             if piece.category != "gradient" or _latest(weighing, piece):
                 row[piece.category] += piece.size
     for tensor, layer in weighing.parameters.values():
-        shared: dict[str, Any] = rows[layer]
-        shared["parameters"] += tensor.numel()
+        rows[layer]["parameters"] += tensor.numel()
     for i, (shape, kind, size) in weighing.outputs.items():
         count = 1
         for side in shape:
@@ -152,7 +153,7 @@ def _whole(weighing: Weighing) -> dict[str, object]:
             output_dtype=kind,
             output_bytes=count * size,
         )
-    total = sum(row["parameters"] for row in rows)  # type: ignore[misc]
+    total = sum(row["parameters"] for row in rows)
     devices = {piece.device for piece in weighing.pieces.all}
     unseen = sorted(weighing.pieces.unseen)
     return {

@@ -237,7 +237,7 @@ class Weighing:
         allocations, self._allocations = self._allocations, None
         told = allocations.stop()
         if len(told) == len(self._stretch):
-            for tick, (held, most) in zip(self._stretch, told):
+            for tick, (held, most) in zip(self._stretch, told, strict=True):
                 tick.held, tick.most = held, most
         if allocations.why and allocations.why not in self.notes:
             self.notes.append(allocations.why)
@@ -288,9 +288,7 @@ class Weighing:
                         kind = str(told[0].dtype).removeprefix("torch.")
                         self.outputs[layer] = tuple(told[0].shape), kind, told[0].dtype.itemsize
         except AttributeError as error:
-            self.notes.append(
-                f"activations: this torch's graph does not tell what it holds ({error})"
-            )
+            self.notes.append(f"activations: this torch does not tell what a graph holds ({error})")
         self.spent_ns += time.monotonic_ns() - began
 
     def tick(self) -> None:

@@ -1,0 +1,173 @@
+"""What the peak of each phase is made of, and what of it stays unexplained.
+
+Each part has a measurement of its own; what is left when all of them are taken from the peak is
+``unexplained``, and is never spread over the others. docs/anatomy.md has the reasoning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from timeline.analysis.types import HOST, PhaseSummary
+from timeline.recording.anatomy import CATEGORIES, Anatomy, WeighedLayer, WeighedPhase
+from timeline.recording.types import UNKNOWN
+
+BEFORE = "before_model"
+FILES = "mapped_files"
+KEPT = "kept_by_malloc"
+UNEXPLAINED = "unexplained"
+
+PARTS = (BEFORE, *CATEGORIES, FILES, KEPT, UNEXPLAINED)
+"""Of a peak, in the order in which every view shows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a phase's peak; bytes, None where it is not known.
+
+    Attributes:
+        category: one of `PARTS`.
+        estimated: by theory.
+        measured: what was weighed or read.
+        residual: measured less estimated.
+    """
+
+    category: str
+    estimated: int | None
+    measured: int | None
+    residual: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The peak of one phase, taken apart. The parts that are known add up to ``peak``.
+
+    Attributes:
+        path, what: the phase, and the class of the module or optimizer that was weighed.
+        peak: of all instances in the run, as the table of phases has it.
+        weighed: of the weighed instance.
+        higher: what another instance of the run went above it; a part of ``unexplained``.
+        grown: the peak less what was there before the model.
+        in_heap: of ``unexplained``, how much more the heap had in use than tensors are known of:
+            other objects of the program; None where it is not known.
+        parts: one of each of `PARTS`.
+        layers: bytes of activations by layer, at the peak.
+    """
+
+    path: str
+    what: str
+    peak: int
+    weighed: int
+    higher: int
+    grown: int
+    in_heap: int | None
+    parts: tuple[Part, ...]
+    layers: tuple[tuple[WeighedLayer, int], ...]
+
+    def __getitem__(self, category: str) -> Part:
+        return self.parts[PARTS.index(category)]
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomized:
+    """The weighed step, and what it says of the peaks.
+
+    Attributes:
+        weighed: as it was read.
+        phases: one for each path that was weighed, in the order of the step.
+        notes: a sentence for each thing to know about these figures.
+    """
+
+    weighed: Anatomy
+    phases: tuple[Composition, ...]
+    notes: tuple[str, ...]
+
+    def of(self, path: str | None) -> Composition | None:
+        """What the peak of a phase is made of; None where the phase was not weighed."""
+        return next((each for each in self.phases if each.path == path), None)
+
+
+def take_apart(
+    weighed: Anatomy | None,
+    phases: Sequence[PhaseSummary],
+    expected: Mapping[str, int] | None = None,
+) -> Anatomized | None:
+    """Take the peaks of a run's phases apart by its weighed step; None where none was.
+
+    Args:
+        weighed: the step.
+        phases: of the run, for their peaks.
+        expected: by category what theory says, where it says anything.
+    """
+    if weighed is None:
+        return None
+    peaks = {each.path: each.peak[HOST].bytes for each in phases if HOST in each.peak}
+    highest: dict[str, WeighedPhase] = {}
+    for each in weighed.phases:
+        known = highest.get(each.path)
+        if each.path in peaks and (known is None or each.high > known.high):
+            highest[each.path] = each
+    compositions = tuple(
+        _composition(each, weighed, peaks[path], expected or {}) for path, each in highest.items()
+    )
+    return Anatomized(weighed, compositions, tuple(_notes(weighed, compositions)))
+
+
+def _composition(
+    phase: WeighedPhase, weighed: Anatomy, peak: int, expected: Mapping[str, int]
+) -> Composition:
+    before, at = weighed.before, phase.at
+    measured: dict[str, int | None] = dict(phase.categories)
+    if phase.rise is None:
+        measured["temporary"] = None
+    measured[BEFORE] = before.rss - weighed.held if before.rss != UNKNOWN else None
+    measured[FILES] = None
+    if UNKNOWN not in (before.file, at.file):
+        # Tensors in shared memory are counted with their category.
+        measured[FILES] = at.file - before.file - phase.shared
+    measured[KEPT] = None
+    if UNKNOWN not in (before.free, at.free):
+        # What torch was given more and resident memory did not follow came out of what was kept.
+        reused = max((phase.rise or 0) - max(phase.high - at.rss, 0), 0)
+        measured[KEPT] = max(at.free - reused, 0) - before.free
+    explained = sum(size for size in measured.values() if size is not None)
+    measured[UNEXPLAINED] = peak - explained
+    in_heap = None
+    if UNKNOWN not in (before.in_use, at.in_use):
+        tensors = sum(phase.categories.values()) - (phase.rise or 0) - phase.shared
+        in_heap = at.in_use - before.in_use - tensors + weighed.held
+    parts = []
+    for name in PARTS:
+        size, theory = measured[name], expected.get(name)
+        residual = size - theory if size is not None and theory is not None else None
+        parts.append(Part(name, theory, size, residual))
+    known = [pair for pair in phase.layers if pair[0] < len(weighed.layers)]
+    return Composition(
+        path=phase.path,
+        what=phase.what,
+        peak=peak,
+        weighed=phase.high,
+        higher=max(peak - phase.high, 0),
+        grown=peak - (measured[BEFORE] or 0),
+        in_heap=in_heap,
+        parts=tuple(parts),
+        layers=tuple((weighed.layers[number], size) for number, size in known),
+    )
+
+
+def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
+    notes = []
+    if weighed.before.free == UNKNOWN:
+        notes.append("what malloc keeps is not known: this C library does not tell its heap")
+    elsewhere = [name for name in weighed.devices if name not in ("cpu", "meta")]
+    if elsewhere:
+        notes.append(f"tensors on {', '.join(elsewhere)} are no part of host memory")
+    for each in compositions:
+        if each.in_heap is not None and each.in_heap < -each.grown // 4:
+            notes.append(
+                "torch's memory does not come from the C library's heap: what the allocator in its "
+                "place keeps is a part of what is unexplained"
+            )
+            break
+    return notes

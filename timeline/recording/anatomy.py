@@ -1,0 +1,227 @@
+"""The weighed step of a run, as its process wrote it: what was held at each phase's peak.
+
+Read with suspicion like every file of a recording: what cannot be right is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from timeline.recording.documents import Document, read_document
+from timeline.recording.format import BREAKDOWN, FORMAT_VERSION, SIZE_LIMIT
+from timeline.recording.types import UNKNOWN
+
+CATEGORIES = (
+    "parameter",
+    "buffer",
+    "gradient",
+    "optimizer_state",
+    "activation",
+    "input",
+    "temporary",
+)
+"""What memory of tensors is for, in the order in which every view shows it."""
+
+_MOST = 1_000_000
+"""Layers or phases; what has more was not written by us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was read together at one moment; sizes in bytes, ``UNKNOWN`` where it could not be had.
+
+    Attributes:
+        t_ns: monotonic.
+        rss: resident size.
+        file: of it what is mapped from files or shared.
+        in_use, free: of the C library's heap: given to the program, and free but kept.
+    """
+
+    t_ns: int
+    rss: int
+    file: int
+    in_use: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedPhase:
+    """One phase of the weighed step at its peak.
+
+    Attributes:
+        path, what: the phase's path, and what more is known of it, such as a module's class.
+        at: the last moment before the peak at which all was read.
+        high: how high resident memory went then.
+        rise: what torch's allocator gave more than at ``at`` until the peak; None where unknown.
+        shared: bytes of the categories that lie in shared memory or mapped files.
+        categories: bytes of CPU memory by category at the peak; ``temporary`` is 0 where ``rise``
+            is not known.
+        layers: (number of the layer, bytes of activations) at ``at``.
+    """
+
+    path: str
+    what: str
+    at: Moment
+    high: int
+    rise: int | None
+    shared: int
+    categories: Mapping[str, int]
+    layers: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedLayer:
+    """One module of the weighed step; the fields of `timeline.theory.types.Layer`."""
+
+    name: str
+    kind: str
+    parameters: int
+    parameter: int
+    buffer: int
+    gradient: int
+    activation: int
+    output_shape: tuple[int, ...] | None
+    output_dtype: str | None
+    output_bytes: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A weighed step.
+
+    Attributes:
+        step: its number, from 1; 0 for an inference or a forward without a step.
+        began_ns, ended_ns: monotonic.
+        spent_ns: how much longer the step took for being weighed.
+        before: the moment before the model.
+        held: bytes of the model that were there at ``before`` all the same.
+        categories: the most of each at one moment.
+        parameters: how many numbers the parameters have.
+        devices: where the tensors were.
+        not_counted: a sentence for each thing that could not be weighed.
+    """
+
+    step: int
+    began_ns: int
+    ended_ns: int
+    spent_ns: int
+    before: Moment
+    held: int
+    phases: tuple[WeighedPhase, ...]
+    categories: Mapping[str, int]
+    layers: tuple[WeighedLayer, ...]
+    parameters: int
+    devices: tuple[str, ...]
+    not_counted: tuple[str, ...]
+
+
+def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
+    """The weighed step of a run directory; None where none was written.
+
+    What cannot be read is told in ``damage``.
+    """
+    path = directory / BREAKDOWN
+    if not path.exists():
+        return None
+    document = read_document(path)
+    if document.why:
+        damage.append(f"{BREAKDOWN} cannot be read: {document.why}")
+        return None
+    if document.integer("timeline", 0) not in range(1, FORMAT_VERSION + 1):
+        damage.append(f"{BREAKDOWN} is of a version that cannot be read")
+        return None
+    before = document.inner("before")
+    anatomy = Anatomy(
+        step=document.integer("step", 0),
+        began_ns=document.integer("began", 0),
+        ended_ns=document.integer("ended", 0),
+        spent_ns=document.integer("spent", 0),
+        before=_moment(before),
+        held=_size(before, "held", 0),
+        phases=tuple(_phase(each) for each in _objects(document, "phases")),
+        categories=_categories(document),
+        layers=tuple(_layer(each) for each in _objects(document, "layers")),
+        parameters=document.integer("parameters", 0),
+        devices=document.texts("devices"),
+        not_counted=document.texts("not_counted"),
+    )
+    if document.wrong:
+        damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")
+    return anatomy
+
+
+def _objects(document: Document, key: str) -> list[Document]:
+    value = document.found.get(key)
+    if not isinstance(value, list) or len(value) > _MOST:
+        document.wrong.append(key)
+        return []
+    found = []
+    for each in value:
+        inner = Document(each)
+        inner.wrong = document.wrong
+        if inner.why:
+            document.wrong.append(key)
+        else:
+            found.append(inner)
+    return found
+
+
+def _size(document: Document, key: str, default: int = UNKNOWN) -> int:
+    return document.integer(key, default, UNKNOWN, SIZE_LIMIT)
+
+
+def _moment(document: Document) -> Moment:
+    return Moment(
+        t_ns=document.integer("t", 0),
+        rss=_size(document, "rss"),
+        file=_size(document, "file"),
+        in_use=_size(document, "in_use"),
+        free=_size(document, "free"),
+    )
+
+
+def _categories(document: Document) -> dict[str, int]:
+    inner = document.inner("categories")
+    return {name: max(_size(inner, name, 0), 0) for name in CATEGORIES}
+
+
+def _phase(document: Document) -> WeighedPhase:
+    pairs = document.found.get("layers")
+    layers = [
+        (each[0], each[1])
+        for each in (pairs if isinstance(pairs, list) else [])
+        if isinstance(each, list)
+        and len(each) == 2
+        and all(type(number) is int and 0 <= number <= SIZE_LIMIT for number in each)
+    ]
+    return WeighedPhase(
+        path=document.text("path"),
+        what=document.text("what"),
+        at=_moment(document.inner("at")),
+        high=_size(document, "high"),
+        rise=document.integer("rise", None, 0, SIZE_LIMIT),
+        shared=max(_size(document, "shared", 0), 0),
+        categories=_categories(document),
+        layers=tuple(layers),
+    )
+
+
+def _layer(document: Document) -> WeighedLayer:
+    sides = document.found.get("output_shape")
+    known = isinstance(sides, list) and all(type(side) is int and side >= 0 for side in sides)
+    return WeighedLayer(
+        name=document.text("name"),
+        kind=document.text("kind"),
+        parameters=document.integer("parameters", 0),
+        parameter=max(_size(document, "parameter", 0), 0),
+        buffer=max(_size(document, "buffer", 0), 0),
+        gradient=max(_size(document, "gradient", 0), 0),
+        activation=max(_size(document, "activation", 0), 0),
+        output_shape=tuple(sides) if known and isinstance(sides, list) else None,
+        output_dtype=document.text("output_dtype") or None,
+        output_bytes=max(_size(document, "output_bytes", 0), 0),
+        calls=document.integer("calls", 0),
+    )

@@ -1,0 +1,51 @@
+"""What the peak is made of, for the terminal."""
+
+from __future__ import annotations
+
+from timeline.analysis.types import Analysis
+from timeline.units import format_bytes
+from timeline.views.parts import LABELS, at_the_peak, share_unexplained, which
+from timeline.views.terminal import BOLD, DIM, Look
+
+
+def lines_of(analysis: Analysis, look: Look) -> list[str]:
+    """The table: for each part estimated, measured and residual; nothing where none was weighed."""
+    anatomy = analysis.anatomy
+    composition = at_the_peak(analysis, anatomy) if anatomy is not None else None
+    if anatomy is None or composition is None:
+        return []
+    path = look.phase(composition.path)
+    out = look.lines(f"The peak of {path}, by {which(anatomy)}:", rest="  ")
+    rows = [("", "estimated", "measured", "residual")]
+    for part in composition.parts:
+        if not part.measured and part.category not in ("unexplained", "activation"):
+            continue
+        rows.append(
+            (
+                LABELS[part.category],
+                _size(part.estimated),
+                _size(part.measured) or "not known",
+                "" if part.residual is None else format_bytes(part.residual, signed=True),
+            )
+        )
+    rows.append(("together", "", format_bytes(composition.peak), ""))
+    estimated = any(row[1] for row in rows[1:])
+    shown = [0, 1, 2, 3] if estimated else [0, 2]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for number, row in enumerate(rows):
+        if number == 0 and not estimated:
+            continue
+        cells = [row[i].rjust(widths[i]) if i else row[i].ljust(widths[i]) for i in shown]
+        line = look.plain("  " + "  ".join(cells).rstrip())
+        style = DIM if number == 0 else BOLD if number == len(rows) - 1 else ""
+        share = share_unexplained(composition)
+        if row[0] == LABELS["unexplained"] and share is not None:
+            line += f"  {100 * share:.1f} % of the growth"
+        out.append(look.paint(line, style) if style else line)
+    for note in (*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)):
+        out += [look.paint(line, DIM) for line in look.lines(note, "  ", "    ")]
+    return out
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else format_bytes(size)

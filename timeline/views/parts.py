@@ -1,0 +1,64 @@
+"""The parts of a peak: what each is called, and its colour, the same in every view."""
+
+from __future__ import annotations
+
+from timeline.analysis.anatomy import Anatomized, Composition
+from timeline.analysis.types import Analysis
+from timeline.views.palette import Theme
+from timeline.views.table import host_of
+
+LABELS = {
+    "before_model": "before the model",
+    "parameter": "parameters",
+    "buffer": "buffers",
+    "gradient": "gradients",
+    "optimizer_state": "optimizer state",
+    "activation": "activations",
+    "input": "inputs",
+    "temporary": "temporaries",
+    "mapped_files": "library code and files",
+    "kept_by_malloc": "kept by malloc",
+    "unexplained": "unexplained",
+}
+"""By category; ``before_model`` is the interpreter and the libraries."""
+
+# Of tensors those of torch's own memory timeline (torch.profiler._memory_profiler), which has none
+# for buffers and whose black is not seen on dark paper.
+_COLORS = {
+    "before_model": ("#b3b8c2", "#565d6b"),
+    "parameter": ("#006400", "#2e8b2e"),
+    "buffer": ("#6b9e6b", "#8fbf8f"),
+    "gradient": ("#0000cd", "#5a6cff"),
+    "optimizer_state": ("#daa520", "#daa520"),
+    "activation": ("#e31a1c", "#ff4d4d"),
+    "input": ("#1f2430", "#e6e8ee"),
+    "temporary": ("#9370db", "#a98be8"),
+    "mapped_files": ("#7a7f8c", "#868ea0"),
+    "kept_by_malloc": ("#c8b08a", "#a08c68"),
+    "unexplained": ("#ff5fb7", "#ff7fc6"),
+}
+
+
+def colors(theme: Theme) -> dict[str, str]:
+    """The colour of each part, ``#rrggbb``."""
+    return {name: pair[theme == "dark"] for name, pair in _COLORS.items()}
+
+
+def at_the_peak(analysis: Analysis, anatomy: Anatomized) -> Composition | None:
+    """The composition to show first: of the phase that the run peaked in, else the highest."""
+    host = host_of(analysis)
+    found = anatomy.of(host.peak_phase) if host is not None else None
+    return found or max(anatomy.phases, key=lambda each: each.peak, default=None)
+
+
+def share_unexplained(composition: Composition) -> float | None:
+    """What of the growth over the time before the model is unexplained, from 0 to 1."""
+    left = composition["unexplained"].measured
+    if left is None or composition.grown <= 0:
+        return None
+    return abs(left) / composition.grown
+
+
+def which(anatomy: Anatomized) -> str:
+    """What was weighed, such as ``step 2``."""
+    return f"step {anatomy.weighed.step}" if anatomy.weighed.step else "the first call"
