@@ -53,12 +53,14 @@ def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None, **o
     return Ended(process.returncode, process.stdout, process.stderr)
 
 
-def begin(command: list[str], *, cwd: Path, **options) -> subprocess.Popen[str]:
+def begin(
+    command: list[str], *, cwd: Path, env: dict[str, str] | None = None, **options
+) -> subprocess.Popen[str]:
     """Start a command with pipes to all its streams, in a session of its own; not waited for."""
     return subprocess.Popen(
         command,
         cwd=cwd,
-        env=clean_environment(),
+        env=clean_environment(**(env or {})),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -32,6 +32,14 @@ TIGHT = 0.1
 
 MOST_MEETINGS = 5000
 
+LARGEST_ERROR_NS = 10 * 10**9
+"""Dates that contradict each other by more are none of one server."""
+
+LONGEST_START_NS = 86_400 * 10**9
+"""No launcher starts the ranks of one run more than a day apart."""
+
+NO_CLOCK = "no clock was written: its ranks are taken to have begun with the others"
+
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
@@ -75,26 +83,37 @@ def align(glances: Mapping[int, Glance], marks_of: Callable[[int], Marks | None]
     groups: dict[str, list[int]] = {}
     for rank, each in sorted(glances.items()):
         groups.setdefault(each.clock or f"host {each.host}", []).append(rank)
-    if not groups:
-        return Clocks({}, 0, ())
-    ordered = list(groups.values())
-    first = ordered[0]
-    walls = [_wall(glances, ranks) for ranks in ordered]
-    base = walls[0] or 0
-    offset_ns = dict.fromkeys(first, base)
+    walls = {key: _wall(glances, ranks) for key, ranks in groups.items()}
+    told = [(ranks, wall) for key, ranks in groups.items() if (wall := walls[key]) is not None]
     remarks = [
-        ClockRemark(glances[first[0]].host, tuple(first), "same clock", 0, 0, "one monotonic clock")
+        ClockRemark(glances[ranks[0]].host, tuple(ranks), "none", 0, UNKNOWN, NO_CLOCK)
+        for key, ranks in groups.items()
+        if walls[key] is None
     ]
-    marks = marks_of(first[0]) if len(ordered) > 1 else None
-    for ranks, wall in zip(ordered[1:], walls[1:], strict=True):
-        by_files = _by_files(glances, first, ranks, base, wall or 0)
-        met = _met(marks, marks_of(ranks[0]), (wall or 0) - base)
-        remark = _decided(glances[ranks[0]].host, tuple(ranks), wall, by_files, met)
-        remarks.append(remark)
-        offset_ns.update(dict.fromkeys(ranks, (wall or 0) + remark.shift_ns))
+    offset_ns: dict[int, int] = {}
+    if told:
+        (first, base), *others = told
+        offset_ns.update(dict.fromkeys(first, base))
+        host = glances[first[0]].host
+        same = ClockRemark(host, tuple(first), "same clock", 0, 0, "one monotonic clock")
+        remarks.insert(0, same)
+        marks = marks_of(first[0]) if others else None
+        for ranks, wall in others:
+            by_files = _by_files(glances, first, ranks, base, wall)
+            met = _met(marks, marks_of(ranks[0]), wall - base)
+            apart = _begun(glances, ranks) - _begun(glances, first)
+            remark = _decided(glances[ranks[0]].host, tuple(ranks), apart, by_files, met)
+            remarks.append(remark)
+            offset_ns.update(dict.fromkeys(ranks, wall + remark.shift_ns))
     errors = [each.error_ns for each in remarks]
-    error = UNKNOWN if UNKNOWN in errors else max(errors)
-    return Clocks(offset_ns, error, tuple(remarks))
+    return Clocks(
+        offset_ns, UNKNOWN if UNKNOWN in errors else max(errors, default=0), tuple(remarks)
+    )
+
+
+def _begun(glances: Mapping[int, Glance], ranks: Sequence[int]) -> int:
+    """When the first of some ranks began, by their wall clock."""
+    return min(glances[rank].anchors[0].time_ns for rank in ranks if glances[rank].anchors)
 
 
 def _wall(glances: Mapping[int, Glance], ranks: Sequence[int]) -> int | None:
@@ -115,8 +134,8 @@ def _by_files(
     if not ours or not theirs:
         return None
     added = (_median(theirs) - wall) - (_median(ours) - base)
-    spread = sum(max(each) - min(each) for each in (ours, theirs))
-    return added, spread + FILE_ERROR_NS
+    error = sum(max(each) - min(each) for each in (ours, theirs)) + FILE_ERROR_NS
+    return (added, error) if error < LARGEST_ERROR_NS else None
 
 
 def _file_offsets(glances: Mapping[int, Glance], ranks: Sequence[int]) -> list[int]:
@@ -166,7 +185,7 @@ def _borders(marks: Marks) -> dict[tuple[str, int], Ints]:
 def _decided(
     host: str,
     ranks: tuple[int, ...],
-    wall: int | None,
+    apart_ns: int,
     by_files: tuple[int, int] | None,
     met: Meetings | None,
 ) -> ClockRemark:
@@ -192,14 +211,12 @@ def _decided(
             f"{_told(added, error)}, by {met.count:,} common {met.what}, ± {_duration(error)}: "
             "a lag that is the same at each of them would look like that, too",
         )
-    if wall is None:
-        return remark("wall clock", 0, UNKNOWN, "its times cannot be told: no clock was written")
-    return remark(
-        "wall clock",
-        0,
-        UNKNOWN,
-        "its wall clock is believed, and nothing tells whether it is right",
-    )
+    if abs(apart_ns) > LONGEST_START_NS:
+        which = f"{_duration(abs(apart_ns))} {'ahead' if apart_ns > 0 else 'behind'}"
+        said = f"its wall clock is {which}, which cannot be: taken to have begun with the others"
+        return remark("wall clock", -apart_ns, UNKNOWN, said)
+    said = "its wall clock is believed, and nothing tells whether it is right"
+    return remark("wall clock", 0, UNKNOWN, said)
 
 
 def _told(added: int, error: int) -> str:

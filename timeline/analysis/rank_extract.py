@@ -78,18 +78,19 @@ class Extract:
     missing: tuple[str, ...]
 
 
-def extract(recording: Recording, rank: int, offset_ns: int, zero_ns: int) -> Extract:
+def extract(recording: Recording, rank: int, offset_ns: int | None, zero_ns: int) -> Extract:
     """Look at one rank's recording.
 
     Args:
         recording: of the rank.
         rank: its number.
-        offset_ns: what brings its monotonic times onto the clock of all ranks.
+        offset_ns: what brings its monotonic times onto the clock of all ranks; None where nothing
+            tells, and it is taken to have begun with the first.
         zero_ns: the beginning of all ranks on that clock.
     """
     analysis = analyze(recording)
     run = recording.run
-    begin = run.started_ns + offset_ns - zero_ns
+    begin = 0 if offset_ns is None else run.started_ns + offset_ns - zero_ns
     peaks = {
         each.channel.name: RankPeak(
             each.peak,

@@ -167,7 +167,7 @@ class ClockRemark:
     Attributes:
         host: where they ran.
         ranks: which they are.
-        method: ``same clock``, ``file server``, ``phases`` or ``wall clock``.
+        method: ``same clock``, ``file server``, ``phases``, ``wall clock`` or ``none``.
         shift_ns: what was added to their wall clock, less what was added to the first one's.
         error_ns: by how much it can be wrong; UNKNOWN where nothing tells.
         sentence: all of that in words.

@@ -25,10 +25,11 @@ from timeline.analysis.rank_types import (
     RankSummary,
     Spread,
 )
+from timeline.analysis.rank_words import ranks_named
 from timeline.analysis.types import HOST
 from timeline.errors import NoRecordingError, TimelineError
 from timeline.recording.group import Glance, Group, glance
-from timeline.recording.reader import load_directory
+from timeline.recording.reader import load_directory, load_marks
 from timeline.recording.types import UNKNOWN, Ints, Marks
 from timeline.units import format_duration
 
@@ -65,8 +66,8 @@ def analyze_ranks(group: Group) -> RanksAnalysis:
 
 def _marks(path: Path) -> Marks | None:
     try:
-        return load_directory(path).marks
-    except TimelineError:
+        return load_marks(path)
+    except (TimelineError, OSError):
         return None
 
 
@@ -74,7 +75,7 @@ def _zero(glances: dict[int, Glance], clocks: Clocks) -> int:
     begun = [
         each.anchors[0].monotonic_ns + clocks.offset_ns[rank]
         for rank, each in glances.items()
-        if each.anchors
+        if each.anchors and rank in clocks.offset_ns
     ]
     return min(begun, default=0)
 
@@ -83,7 +84,7 @@ def _zero(glances: dict[int, Glance], clocks: Clocks) -> int:
 class _Task:
     rank: int
     path: Path
-    offset_ns: int
+    offset_ns: int | None
     zero_ns: int
 
 
@@ -97,7 +98,7 @@ def _look(task: _Task) -> tuple[int, Extract | str]:
 
 def _extracts(group: Group, clocks: Clocks, zero: int) -> Iterator[tuple[int, Extract | str]]:
     tasks = [
-        _Task(rank, path, clocks.offset_ns.get(rank, 0), zero) for rank, path in group.ranks.items()
+        _Task(rank, path, clocks.offset_ns.get(rank), zero) for rank, path in group.ranks.items()
     ]
     processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if _can_count() else 1
     if len(tasks) <= ALONE or processes == 1:
@@ -130,7 +131,8 @@ class _Merged:
         self._first = self._first or found
         self._phases.take(rank, found.phases)
         self._missing.update(found.missing)
-        self._runs.setdefault((found.run, found.restart), []).append(rank)
+        if found.run:
+            self._runs.setdefault((found.run, found.restart), []).append(rank)
         if found.curve is not None:
             self._curves[rank] = found.curve.doublings, found.curve.low, found.curve.high
             self._doublings = max(self._doublings, found.curve.doublings)
@@ -195,7 +197,7 @@ class _Merged:
             fewest = min(self._runs.items(), key=lambda item: len(item[1]))
             notes.append(
                 f"{ranks_named(fewest[1])} of another run than the others: "
-                f"{fewest[0][0] or 'no id'}, restart {fewest[0][1]}"
+                f"{fewest[0][0]}, restart {fewest[0][1]}"
             )
         damaged = [each.rank for each in ranks if each.notes]
         if damaged:
@@ -211,19 +213,26 @@ class _Merged:
 
 
 def ending(ranks: Sequence[RankSummary], absent: Sequence[int], unread: dict[int, str]) -> str:
-    """One sentence on how the ranks ended: those that most have in common first."""
-    kinds: dict[str, list[RankSummary]] = {}
+    """One sentence on how the ranks ended: first who failed first, then the others."""
+    kinds: dict[tuple[object, ...], list[RankSummary]] = {}
     for each in ranks:
-        kinds.setdefault(each.ending, []).append(each)
-    if len(kinds) == 1 and not absent and not unread:
-        said = next(iter(kinds))
-        return said if len(ranks) == 1 else f"all {len(ranks):,} {said}"
+        kinds.setdefault((each.end, each.exit_code, each.signal), []).append(each)
+    if len(kinds) == 1 and len(ranks) > 1 and not absent and not unread:
+        return f"all {_short(ranks[0])}"
+
+    def order(those: list[RankSummary]) -> tuple[bool, int]:
+        failed = those[0].failed
+        return not failed, min(each.end_ns for each in those) if failed else -len(those)
+
     parts = []
-    for said, those in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        if len(those) > max(3, len(ranks) // 2):
-            parts.append(f"{len(those):,} {said}")
+    for those in sorted(kinds.values(), key=order):
+        numbers = [each.rank for each in those]
+        if len(those) == 1:
+            parts.append(f"rank {numbers[0]} {those[0].ending}")
+        elif len(those) > max(3, len(ranks) // 2):
+            parts.append(f"{len(those):,} {_short(those[0])}")
         else:
-            parts.append(f"{ranks_named([each.rank for each in those])} {said}")
+            parts.append(f"{ranks_named(numbers)} {_short(those[0])}")
     if absent:
         parts.append(f"{ranks_named(absent)} not here")
     if unread:
@@ -231,19 +240,9 @@ def ending(ranks: Sequence[RankSummary], absent: Sequence[int], unread: dict[int
     return "; ".join(parts)
 
 
-def ranks_named(numbers: Sequence[int], most: int = 6) -> str:
-    """Ranks in words: ``rank 3``, ``ranks 0-3 and 7``, the first of many."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    texts = [f"{a}" if a == b else f"{a}-{b}" for a, b in runs]
-    if len(texts) > most:
-        shown = sum(b - a + 1 for a, b in runs[:most])
-        texts = [*texts[:most], f"{len(numbers) - shown:,} more"]
-    word = "rank" if len(numbers) == 1 else "ranks"
-    if len(texts) == 1:
-        return f"{word} {texts[0]}"
-    return f"{word} {', '.join(texts[:-1])} and {texts[-1]}"
+def _short(rank: RankSummary) -> str:
+    if rank.end == "exited":
+        return "ended" if rank.exit_code is None else f"exited with code {rank.exit_code}"
+    if rank.end == "killed":
+        return f"killed by {rank.signal}" if rank.signal else "killed"
+    return "still running" if rank.end == "running" else "cut off"

@@ -76,9 +76,15 @@ class OfRanks:
 
     def write(self, path: Path, *, theme: Theme) -> None:
         """Make a file, by the suffix of its name."""
-        if path.suffix.lower() in (".html", ".png"):
-            raise UsageError(f"{path}: the ranks of a run are shown as .txt or .json")
-        _write_words(self, path)
+        suffix = path.suffix.lower()
+        if suffix == ".html":
+            raise UsageError(f"{path}: the ranks of a run are shown as .png, .txt or .json")
+        if suffix == ".png":
+            from timeline.views import png
+
+            png.write(self._analysis, path, theme=theme)
+        else:
+            _write_words(self, path)
 
 
 def _write_words(views: Views, path: Path) -> None:

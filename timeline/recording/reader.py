@@ -25,7 +25,7 @@ from timeline.recording.format import (
 from timeline.recording.group import read_anchors, read_clock, read_rank
 from timeline.recording.processes import read_processes
 from timeline.recording.surroundings import read_kills, read_limits
-from timeline.recording.types import End, Marks, Recording, Run, Series
+from timeline.recording.types import UNKNOWN, End, Marks, Recording, Run, Series
 
 NO_END = (
     "the program's marks have no end: it left by os._exit, became another program by exec, "
@@ -89,6 +89,16 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         processes=processes,
         anatomy=anatomy,
     )
+
+
+def load_marks(path: str | os.PathLike[str]) -> Marks:
+    """The marks of a recording alone, for who does not need its samples.
+
+    Raises:
+        NoRecordingError: there is nothing at the path, or it may not be read.
+    """
+    directory = Path(path)
+    return _read_events(directory, _listing(directory), UNKNOWN, True, []).marks()
 
 
 def _listing(directory: Path) -> list[str]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from timeline.analysis.rank_types import RanksAnalysis
 from timeline.analysis.types import Analysis
 from timeline.errors import UsageError
 from timeline.views.palette import PALETTES, Theme
@@ -24,7 +25,7 @@ MOST_PIXELS = 1 << 14
 
 
 def write(
-    analysis: Analysis,
+    analysis: Analysis | RanksAnalysis,
     path: str | os.PathLike[str],
     *,
     theme: Theme = "light",
@@ -34,7 +35,7 @@ def write(
     """Write the picture; the file is replaced as a whole, or after an error left as it was.
 
     Args:
-        analysis: what to show.
+        analysis: what to show, of one recording or of all ranks of a run.
         path: of the PNG.
         theme: ``light`` or ``dark``.
         width_in: inches, 3 to 60; the height follows from what there is to show.
@@ -55,7 +56,11 @@ def write(
 
 
 def render(
-    analysis: Analysis, *, theme: Theme = "light", width_in: float = 10.0, dpi: int = 200
+    analysis: Analysis | RanksAnalysis,
+    *,
+    theme: Theme = "light",
+    width_in: float = 10.0,
+    dpi: int = 200,
 ) -> bytes:
     """The bytes of the picture; arguments and errors as those of `write`."""
     if theme not in PALETTES:
@@ -73,10 +78,15 @@ def render(
     with _matplotlib_as_shipped():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        from timeline.views.chart.page import draw
+        from timeline.views.chart import page, ranks
 
+        palette = PALETTES[theme]
+        if isinstance(analysis, RanksAnalysis):
+            figure = ranks.draw(analysis, palette, width_in, dpi)
+        else:
+            figure = page.draw(analysis, palette, width_in, dpi)
         out = io.BytesIO()
-        canvas = FigureCanvasAgg(draw(analysis, PALETTES[theme], width_in, dpi))
+        canvas = FigureCanvasAgg(figure)
         canvas.print_png(out, metadata={"Software": "timeline"})  # type: ignore[no-untyped-call]
     return out.getvalue()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timeline.analysis.rank_types import RankPhase, RanksAnalysis, RankSummary, Slowest
-from timeline.analysis.ranks import ranks_named
-from timeline.recording.types import UNKNOWN
+from timeline.analysis.rank_types import RankPhase, RanksAnalysis, RankSummary
+from timeline.analysis.rank_words import ranks_named
 from timeline.units import format_bytes, format_duration
+from timeline.views.ranks_words import clock_sentences, ended_words, size_words, slowest_words
 from timeline.views.table import figure
 from timeline.views.terminal import (
     BOLD,
@@ -56,12 +56,9 @@ def render(
 
 
 def _heading(analysis: RanksAnalysis, look: Look) -> list[str]:
-    hosts = len({each.host for each in analysis.ranks})
-    what = f"{analysis.world:,} ranks on {hosts:,} {'host' if hosts == 1 else 'hosts'}"
-    again = f", restart {analysis.restart}" if analysis.restart else ""
     took = format_duration(analysis.duration_ns / 1e9)
     title = fit(look.plain(analysis.title), look.width - 1, ellipsis=look.ellipsis)
-    rest = f"{what}{again}, {took}, {analysis.ending}"
+    rest = f"{size_words(analysis)}, {took}, {analysis.ending}"
     lines = wrap([f"{title}:", *look.plain(rest).split()], look.width, rest="  ")
     if lines[0].startswith(title):
         lines[0] = look.paint(title, BOLD) + lines[0][len(title) :]
@@ -156,18 +153,7 @@ def _row(rank: RankSummary, analysis: RanksAnalysis, look: Look, hosts: bool) ->
             look.plain(format_duration(peak.t_ns / 1e9)),
             look.phase(peak.phase) if peak.phase is not None else "(outside)",
         ]
-    return [*cells, look.plain(_ended(rank))]
-
-
-def _ended(rank: RankSummary) -> str:
-    if rank.end == "exited":
-        said = "exit code unknown" if rank.exit_code is None else f"exit {rank.exit_code}"
-    else:
-        said = (rank.signal or "killed") if rank.end == "killed" else rank.end
-    if not rank.failed:
-        return said
-    where = f" in {rank.in_phase}" if rank.in_phase else ""
-    return f"{said} at {format_duration(rank.end_ns / 1e9)}{where}"
+    return [*cells, look.plain(ended_words(rank))]
 
 
 def _phases(analysis: RanksAnalysis, look: Look) -> list[str]:
@@ -203,31 +189,10 @@ def _phase(phase: RankPhase, look: Look) -> list[str]:
     return [look.phase(phase.path), f"{phase.ranks:,}", f"{phase.count:,}", *sizes, slowest]
 
 
-def slowest_words(slowest: Slowest) -> str:
-    """Who was slowest and by how much, or why that is not told."""
-    behind = format_duration(slowest.behind_ns / 1e9)
-    if slowest.doubt_ns == UNKNOWN:
-        return "not told: the clocks are not compared"
-    if not slowest.told:
-        return f"not told: {behind} apart, within the clocks' error"
-    if not slowest.one:
-        return f"no one rank, {behind} apart"
-    share = 100 * slowest.times / slowest.of
-    often = f"{slowest.times:,} of {slowest.of:,}" if slowest.of < 100 else f"{share:.0f} %"
-    return f"{slowest.rank} in {often}, {behind} behind"
-
-
 def _clocks(analysis: RanksAnalysis, look: Look) -> list[str]:
-    others = [each for each in analysis.clocks if each.shift_ns or each.method != "same clock"]
-    if not others:
-        return []
-    worst = sorted(others, key=lambda each: (each.error_ns != UNKNOWN, -abs(each.shift_ns)))
-    lines = []
-    for each in worst[:3]:
-        text = f"Clock of {each.host} ({ranks_named(each.ranks)}): {each.sentence}"
+    lines: list[str] = []
+    for text in clock_sentences(analysis):
         lines += look.lines(text, rest="  ")
-    if len(worst) > 3:
-        lines += look.lines(f"and {len(worst) - 3:,} more clocks, with less to correct", rest="  ")
     return [look.paint(line, DIM) for line in lines]
 
 

@@ -156,28 +156,33 @@ def _gaps(sheet: Sheet, plot: Plot, axes: Axes, curve: Curve) -> None:
 
 def mark_peak(sheet: Sheet, plot: Plot, channel: ChannelSummary, phases: bool) -> None:
     """Point at the peak and say how much, where and when, within the edges of the plot."""
-    palette = sheet.palette
-    x, y = plot.x(channel.peak_ns), plot.y(channel.peak)
-    axes = sheet.axes(plot.box)
-    axes.set_xlim(plot.begin_ns, plot.end_ns)
-    axes.set_ylim(0, plot.top)
-    axes.plot(
-        [channel.peak_ns], [channel.peak], color=palette.peak, marker="o", markersize=5,
-        markeredgecolor=palette.paper, markeredgewidth=0.9, clip_on=False,
-    )  # fmt: skip
-    figure = f"peak {peak_figure(channel.peak, channel.exact)}"
     where = channel.peak_phase or ("outside phases" if phases else "")
     when = f"at {format_duration(channel.peak_ns / 1e9)}"
     room = min(plot.box.width - lettering.width(f" {when}", SMALL), LONGEST_NAME)
     where = lettering.fit(where, SMALL, room)
     place = f"{where} {when}" if where else when
+    point_at(sheet, plot, channel.peak_ns, channel.peak, channel.exact, place)
+
+
+def point_at(sheet: Sheet, plot: Plot, t_ns: int, size: int, exact: bool, place: str) -> None:
+    """Point at a peak, with its figure and under it `place`, a drawable line."""
+    palette = sheet.palette
+    x, y = plot.x(t_ns), plot.y(size)
+    axes = sheet.axes(plot.box)
+    axes.set_xlim(plot.begin_ns, plot.end_ns)
+    axes.set_ylim(0, plot.top)
+    axes.plot(
+        [t_ns], [size], color=palette.peak, marker="o", markersize=5,
+        markeredgecolor=palette.paper, markeredgewidth=0.9, clip_on=False,
+    )  # fmt: skip
+    figure = f"peak {peak_figure(size, exact)}"
     lines = ((figure, BODY, True, 0.31), (place, SMALL, False, 0.15))
-    half = max(lettering.width(text, size, bold=bold) for text, size, bold, _ in lines) / 2
+    half = max(lettering.width(text, points, bold=bold) for text, points, bold, _ in lines) / 2
     center = min(max(x, plot.box.left + half), plot.box.right - half)
-    for text, size, bold, above in lines:
+    for text, points, bold, above in lines:
         color = palette.peak if bold else palette.ink
         sheet.text(
-            center, y - above, text, size=size, bold=bold, color=color, align="center", halo=True
+            center, y - above, text, size=points, bold=bold, color=color, align="center", halo=True
         )
 
 

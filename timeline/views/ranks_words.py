@@ -1,0 +1,57 @@
+"""What every view of ranks says in the same words."""
+
+from __future__ import annotations
+
+from timeline.analysis.rank_types import RanksAnalysis, RankSummary, Slowest
+from timeline.analysis.rank_words import ranks_named
+from timeline.recording.types import UNKNOWN
+from timeline.units import format_duration
+
+CLOCKS_SHOWN = 3
+
+
+def size_words(analysis: RanksAnalysis) -> str:
+    """How many ranks on how many hosts, and which start of them it was."""
+    hosts = len({each.host for each in analysis.ranks})
+    on = f"{hosts:,} {'host' if hosts == 1 else 'hosts'}"
+    again = f", restart {analysis.restart}" if analysis.restart else ""
+    return f"{analysis.world:,} {'rank' if analysis.world == 1 else 'ranks'} on {on}{again}"
+
+
+def ended_words(rank: RankSummary) -> str:
+    """How a rank ended, short; where it failed, when and in which phase."""
+    if rank.end == "exited":
+        said = "exit code unknown" if rank.exit_code is None else f"exit {rank.exit_code}"
+    else:
+        said = (rank.signal or "killed") if rank.end == "killed" else rank.end
+    if not rank.failed:
+        return said
+    where = f" in {rank.in_phase}" if rank.in_phase else ""
+    return f"{said} at {format_duration(rank.end_ns / 1e9)}{where}"
+
+
+def slowest_words(slowest: Slowest) -> str:
+    """Who was slowest and by how much, or why that is not told."""
+    behind = format_duration(slowest.behind_ns / 1e9)
+    if slowest.doubt_ns == UNKNOWN:
+        return "not told: the clocks are not compared"
+    if not slowest.told:
+        return f"not told: {behind} apart, within the clocks' error"
+    if not slowest.one:
+        return f"no one rank, {behind} apart"
+    share = 100 * slowest.times / slowest.of
+    often = f"{slowest.times:,} of {slowest.of:,}" if slowest.of < 100 else f"{share:.0f} %"
+    return f"rank {slowest.rank} in {often}, {behind} behind"
+
+
+def clock_sentences(analysis: RanksAnalysis) -> list[str]:
+    """How the clocks were brought together, of the least certain and the most wrong ones first."""
+    others = [each for each in analysis.clocks if each.method != "same clock"]
+    worst = sorted(others, key=lambda each: (each.error_ns != UNKNOWN, -abs(each.shift_ns)))
+    said = [
+        f"Clock of {each.host} ({ranks_named(each.ranks)}): {each.sentence}"
+        for each in worst[:CLOCKS_SHOWN]
+    ]
+    if len(worst) > CLOCKS_SHOWN:
+        said.append(f"and {len(worst) - CLOCKS_SHOWN:,} more clocks, with less to correct")
+    return said
