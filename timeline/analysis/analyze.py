@@ -10,6 +10,7 @@ import numpy as np
 from timeline.analysis import phases
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.death import find_death
+from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import Readings, first_largest, merge
 from timeline.analysis.types import (
@@ -35,9 +36,7 @@ def analyze(recording: Recording) -> Analysis:
     marks = recording.marks
     names = sorted(recording.series, key=lambda name: (name != HOST, name))
     host = merge(recording.series.get(HOST), marks)
-    readings = {
-        name: host if name == HOST else merge(recording.series[name], None) for name in names
-    }
+    readings = {name: host if name == HOST else merged(recording, name) for name in names}
     spans, begins, parent = phases.pair(marks, host, end)
     peaks = phases.measure(spans, host)
     instances = _instances(marks, spans, begins, parent, peaks, start)
@@ -55,6 +54,8 @@ def analyze(recording: Recording) -> Analysis:
         # A phase that is open at the end is not exact anyway; else the end lies outside of all.
         unseen = _unseen_end(run, int(host.t_ns[-1]), outside.peak[HOST].bytes)
         outside = _inexact(outside, unseen) if unseen else outside
+    if marks.devices:
+        summaries, outside = with_device_peaks(summaries, outside, recording, instances)
     headroom = headrooms(recording)
     death = find_death(recording, instances, host, headroom)
     return Analysis(
@@ -74,6 +75,7 @@ def analyze(recording: Recording) -> Analysis:
         headroom=headroom,
         death=death,
         anatomy=take_apart(recording.anatomy, summaries),
+        devices=device_memories(recording, readings),
     )
 
 
@@ -135,6 +137,9 @@ def _channel(
     if exact and unknown:
         exact = False
         reason = f"{unknown} of {len(readings)} readings have no high-water mark to rely on"
+    if channel.name != HOST:
+        # The kernel's word after the end is of the host's memory.
+        run = replace(run, last=0)
     if exact and (unseen := _unseen_end(run, int(readings.t_ns[-1]), int(readings.high[top]))):
         exact, reason = False, unseen
     steps = np.diff(series.t_ns)

@@ -177,18 +177,25 @@ def _depth(parent: Ints) -> Ints:
 
 
 def summarize(
-    instances: Instances, spans: Spans, peaks: Peaks, readings: Readings, run: tuple[int, int]
+    instances: Instances,
+    spans: Spans,
+    peaks: Peaks,
+    readings: Readings,
+    run: tuple[int, int],
+    channel: str = HOST,
 ) -> tuple[PhaseSummary, ...]:
-    """One summary a path, in the order of first appearance."""
+    """One summary a path, in the order of first appearance, with its peak on one channel."""
     order = np.argsort(instances.path, kind="stable")
     cuts = np.searchsorted(instances.path[order], np.arange(len(instances.paths) + 1))
     return tuple(
-        _summary(path, order[cuts[i] : cuts[i + 1]], spans, peaks, readings, run)
+        _summary(path, order[cuts[i] : cuts[i + 1]], spans, peaks, readings, run, channel)
         for i, path in enumerate(instances.paths)
     )
 
 
-def outside(spans: Spans, run: tuple[int, int], readings: Readings) -> PhaseSummary | None:
+def outside(
+    spans: Spans, run: tuple[int, int], readings: Readings, channel: str = HOST
+) -> PhaseSummary | None:
     """The time in no phase, as one more summary; None where the phases cover everything."""
     run_begin, run_end = run
     order = np.argsort(spans.begin_ns, kind="stable")
@@ -217,7 +224,7 @@ def outside(spans: Spans, run: tuple[int, int], readings: Readings) -> PhaseSumm
     free.start[0], free.begun[0] = 0, True
     free.stop[-1], free.ended[-1] = len(readings), True
     peaks = measure(free, readings)
-    return _summary(OUTSIDE, some, free, peaks, readings, run)
+    return _summary(OUTSIDE, some, free, peaks, readings, run, channel)
 
 
 def _furthest(end_ns: Ints) -> Ints:
@@ -234,6 +241,7 @@ def _summary(
     peaks: Peaks,
     readings: Readings,
     run: tuple[int, int],
+    channel: str,
 ) -> PhaseSummary:
     top = int(rows[np.argmax(peaks.peak[rows])])
     value = int(peaks.peak[top])
@@ -262,7 +270,7 @@ def _summary(
         total_ns=total,
         share=total / max(run[1] - run[0], 1),
         first=int(rows[0]),
-        peak={HOST: peak},
+        peak={channel: peak},
         reason=reason,
     )
 

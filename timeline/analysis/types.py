@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline.recording.types import Channel, Ints, Limit, Run
+from timeline.recording.types import Channel, Device, Ints, Limit, Run
 
 if TYPE_CHECKING:
     from timeline.analysis.anatomy import Anatomized
@@ -224,6 +224,58 @@ class Death:
     grew: tuple[Growth, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """What was on a GPU at one moment, in bytes; -1 for what is not known.
+
+    Attributes:
+        allocated: by torch, for tensors and its own needs.
+        cached: reserved by torch and not allocated.
+        outside: used beside that: CUDA's context, libraries, other processes.
+        used: of the device, by whomever.
+        process: by the target and its children, by the driver's account.
+    """
+
+    t_ns: int
+    allocated: int
+    cached: int
+    outside: int
+    used: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceMemory:
+    """One GPU over time, as three layers that lie on each other; -1 for what is not known.
+
+    Attributes:
+        by_torch: whether torch told of it; else all that is used is ``outside``.
+        t_ns: [n] since the start of the run.
+        allocated, cached: [n] the largest since the reading before.
+        outside: [n] as the driver last told it.
+        used: [n] of the device, as the driver last told it.
+        peak: where torch had the most allocated, or else where the most was used.
+        retries: how often an allocation had to wait for cached memory to be given back.
+        ooms: how often one failed.
+    """
+
+    device: Device
+    by_torch: bool
+    t_ns: Ints
+    allocated: Ints
+    cached: Ints
+    outside: Ints
+    used: Ints
+    peak: OnDevice
+    retries: int
+    ooms: int
+
+    @property
+    def name(self) -> str:
+        """``cuda0`` where the target's number is known, else the driver's: ``gpu0``."""
+        return f"cuda{self.device.cuda}" if self.device.cuda >= 0 else self.device.name
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
     """What a view shows.
@@ -239,6 +291,7 @@ class Analysis:
         notes: a sentence for each thing to know about these figures, such as damage to the file.
         limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
+        devices: the GPUs, those that the target numbers first.
         death: what it died of; None where it lives, or ended as programs do.
         anatomy: what the peaks are made of; None where no step was weighed.
     """
@@ -259,3 +312,4 @@ class Analysis:
     headroom: tuple[Headroom, ...] = ()
     death: Death | None = None
     anatomy: Anatomized | None = None
+    devices: tuple[DeviceMemory, ...] = ()

@@ -22,6 +22,7 @@ from timeline.recorder.say import say
 # into a program that may not want them, or that has a module of such a name beside its script.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from timeline.recorder.reading import Reading
@@ -66,6 +67,10 @@ class Session:
 
     A disk that is full or a descriptor that the program closed ends the writing, not the program:
     ``lost`` then says why.
+
+    Attributes:
+        exact: whether marks take readings that reset what they read.
+        device: gives what a mark tells of the GPUs, as JSON keys; None while torch uses none.
     """
 
     # Held here, and not looked up: a test that freezes its clock must not freeze this one.
@@ -84,6 +89,8 @@ class Session:
         self.directory = directory
         self.pid = os.getpid()
         self.lost = ""
+        self.exact = exact
+        self.device: Callable[[], str] | None = None
         self._tokens = float(READINGS_IN_A_BURST)
         self._refilled_ns = self._now()
         self._dry_until_ns = 0
@@ -197,6 +204,11 @@ class Session:
         self._write(f'{{"k":"r","t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}}}\n')
         return reading
 
+    def look(self, figures: str) -> bool:
+        """What the GPUs hold now, between marks. Returns whether anything is still written."""
+        self._write(f'{{"k":"d","t":{self._now()}{figures}}}\n')
+        return self._fd >= 0
+
     def fact(self, name: str, value: str) -> None:
         """Something learned on the way, such as the version of torch."""
         t = self._now()
@@ -265,9 +277,9 @@ class Session:
 
     def _reading(self) -> str:
         """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
-        own = self.own
+        own, device = self.own, self.device
         now = self._now()
-        if own is None or now < self._dry_until_ns:
+        if (own is None and device is None) or now < self._dry_until_ns:
             return f',"t":{now}'
         gained = (now - self._refilled_ns) / READING_EVERY_NS
         self._refilled_ns = now
@@ -277,15 +289,19 @@ class Session:
             self._dry_until_ns = now + READINGS_IN_A_BURST // 2 * READING_EVERY_NS
             return f',"t":{now}'
         self._tokens -= 1
+        # First the GPU's: the readings of the process lie close to the mark's own time.
+        figures = device() if device is not None else ""
+        if own is None:
+            return f',"t":{self._now()}{figures}'
         try:
             begun, t, rss, high, blind = own.read()
         except (OSError, ValueError, IndexError) as error:
             self.own = None
             own.close()
             self.missing(f"marks carry time alone from here: {error}")
-            return f',"t":{self._now()}'
+            return f',"t":{self._now()}{figures}'
         unseen = ',"x":1' if blind else ""
-        return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}'
+        return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}{figures}'
 
     def _write(self, line: str) -> None:
         # Not in a forked child, whose lock may be held by a thread that it does not have.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from timeline.recording.device_readings import DeviceReadings
 from timeline.recording.documents import clean, open_file
 from timeline.recording.format import LIMIT, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN, Kind, Marks, Raised
@@ -27,6 +28,7 @@ _LONGEST_READ_NS = 1 << 32
 _BEGIN, _END, _TEXT, _READING = map(int, Kind)
 
 _COLUMNS = 10
+_ROW_BYTES = 8 * _COLUMNS
 _pack_row = Struct(f"={_COLUMNS}q").pack
 """Bytes of a mark's columns in the order of `Marks`: a tenth of the memory of their objects."""
 
@@ -45,6 +47,7 @@ class Events:
         missing: a sentence for each thing that cannot be measured.
         pid: of the first process, 0 if no line tells it.
         first_ns, last_ns: of all lines that have a time; 0 if there are none.
+        devices: what the target's lines tell of its GPUs.
         raised: the exception that the process of the readings ended with, if it was one.
         closed: whether the process of the readings wrote its last line, a reading before it.
         sizes: of each file in bytes, by its name.
@@ -58,6 +61,7 @@ class Events:
         self.pid = 0
         self.first_ns = 0
         self.last_ns = 0
+        self.devices = DeviceReadings()
         self.raised: Raised | None = None
         self.closed = False
         self.damage: list[str] = []
@@ -92,6 +96,7 @@ class Events:
             "e": self._end,
             "m": self._text,
             "r": self._reading,
+            "d": self._look,
             "start": self._start,
             "error": self._error,
             "stop": self._stop,
@@ -146,9 +151,13 @@ class Events:
 
     def marks(self) -> Marks:
         """The marks of all files, in the order of time."""
+        look = self.devices.last_look()
+        if look is not None:
+            self._add(_READING, look[0], {"cuda": look[1]}, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
         rows = np.frombuffer(self._marks, np.int64).reshape(-1, _COLUMNS)
         # Two threads may have written in another order than they looked at the clock.
-        rows = rows[np.argsort(rows[:, 2], kind="stable")]
+        order = np.argsort(rows[:, 2], kind="stable")
+        rows = rows[order]
         kind, begun, t, phase, parent, thread, name, rss, high, blind = map(
             np.ascontiguousarray, rows.T
         )
@@ -165,6 +174,7 @@ class Events:
             blind=blind.astype(np.bool_),
             names=tuple(self._cleaned),
             details=self._details,
+            devices=self.devices.of_marks(order),
         )
 
     def _begin(self, t: int, record: dict[str, Any]) -> bool:
@@ -204,6 +214,9 @@ class Events:
     def _reading(self, t: int, record: dict[str, Any]) -> bool:
         self._add(_READING, t, record, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
         return True
+
+    def _look(self, t: int, record: dict[str, Any]) -> bool:
+        return not self._readings or self.devices.add(UNKNOWN, t, record.get("cuda"))
 
     def _start(self, t: int, record: dict[str, Any]) -> bool:
         pid, python = record.get("pid"), record.get("python")
@@ -267,6 +280,10 @@ class Events:
             took, rss, high = self._possible(t, took, rss, high)
         if not self._readings:
             rss, high, unseen = UNKNOWN, UNKNOWN, 0
+        elif "cuda" in record and not self.devices.add(
+            len(self._marks) // _ROW_BYTES, t, record["cuda"]
+        ):
+            self._impossible += 1
         self._marks += _pack_row(
             kind, t - took, t, phase, parent, thread, name, rss, high, unseen == 1
         )

@@ -11,6 +11,7 @@ from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecording
 from timeline.recording.alive import writer_lives
 from timeline.recording.anatomy import read_anatomy
 from timeline.recording.channels import read_series
+from timeline.recording.devices import limits_of, read_devices
 from timeline.recording.documents import Document, clean, read_document
 from timeline.recording.events import Events
 from timeline.recording.format import (
@@ -60,6 +61,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         events = _read_events(directory, names, meta.integer("pid", 0), live, damage)
         marks = events.marks()
         processes = read_processes(directory, names, live, damage)
+        series |= events.devices.series()
     except MemoryError:
         raise DamagedRecordingError(f"{directory} is larger than the memory here") from None
     if meta.why and not len(marks) and not any(map(len, series.values())):
@@ -69,7 +71,8 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
     run = _run(meta, ending, events, series, marks)
     missing = (*meta.texts("missing"), *summary.texts("missing"), *events.missing)
     series = _without_the_lost(series, meta, ending, events, names, missing, damage)
-    limits = read_limits(meta)
+    devices = read_devices(meta, events.facts, series)
+    limits = (*read_limits(meta), *limits_of(devices))
     kills = read_kills(meta, summary, ending.end == "cut-off")
     for document, name in ((meta, META), (summary, SUMMARY)):
         if document.wrong:
@@ -88,6 +91,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         raised=events.raised,
         processes=processes,
         anatomy=anatomy,
+        devices=devices,
     )
 
 

@@ -118,6 +118,8 @@ class Marks:
         blind: [m] bool, memory moved unseen between the read and its reset.
         names: every path and text once.
         details: by phase number, what more is known of it, such as the class of a module.
+        devices: by channel, such as ``torch.cuda0.allocated``, [m] its value at the mark and [m]
+            its maximum since the mark before that tells of it; ``UNKNOWN`` where a mark does not.
     """
 
     kind: NDArray[np.uint8]
@@ -132,6 +134,7 @@ class Marks:
     blind: Bools
     names: tuple[str, ...]
     details: Mapping[int, str] = field(default_factory=dict)
+    devices: Mapping[str, tuple[Ints, Ints]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -290,6 +293,25 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU whose memory was recorded, or an instance of one.
+
+    Attributes:
+        name: of the driver's channels: ``gpu0``, ``gpu0.mig1``; empty where it did not tell.
+        model: such as ``NVIDIA H100 80GB HBM3``; empty where it is not known.
+        uuid: with its prefix ``GPU-`` or ``MIG-`` where the driver told it.
+        total: of its memory, in bytes; ``UNKNOWN`` where it was not told.
+        cuda: the number that the target's CUDA gives it; ``UNKNOWN`` where it cannot be told.
+    """
+
+    name: str
+    model: str = ""
+    uuid: str = ""
+    total: int = UNKNOWN
+    cuda: int = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """A most that something may have.
 
@@ -367,6 +389,7 @@ class Recording:
         raised: what the program ended with, if it was an exception; the innermost cause last.
         processes: the target's children, in the order in which they were found.
         anatomy: the training step that was weighed; None where none was.
+        devices: the GPUs that anything was read of.
     """
 
     path: Path | None
@@ -381,6 +404,7 @@ class Recording:
     raised: Raised | None = None
     processes: tuple[Process, ...] = ()
     anatomy: Anatomy | None = None
+    devices: tuple[Device, ...] = ()
 
     def __repr__(self) -> str:
         run = self.run

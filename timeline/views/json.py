@@ -12,6 +12,7 @@ from timeline.analysis.types import (
     ChannelSummary,
     Curve,
     Death,
+    DeviceMemory,
     Headroom,
     PhasePeak,
     PhaseSummary,
@@ -58,11 +59,38 @@ def document(analysis: Analysis) -> dict[str, object]:
         },
         "phases": [_phase(each) for each in analysis.phases],
         "outside": _phase(analysis.outside) if analysis.outside else None,
+        "devices": [_device(each) for each in analysis.devices],
         "marks": [{"t_s": each.t_ns / 1e9, "text": each.text} for each in analysis.marks],
         "notes": list(analysis.notes),
         "breakdown": anatomy_json.breakdown(analysis.anatomy),
         "comparison": anatomy_json.comparison(analysis.anatomy),
     }
+
+
+def _device(memory: DeviceMemory) -> dict[str, object]:
+    device, peak = memory.device, memory.peak
+    return {
+        "name": memory.name,
+        "gpu": device.name or None,
+        "cuda": _known(device.cuda),
+        "model": device.model or None,
+        "uuid": device.uuid or None,
+        "total": _known(device.total),
+        "at_peak": {
+            "t_s": peak.t_ns / 1e9,
+            "allocated": _known(peak.allocated),
+            "cached": _known(peak.cached),
+            "outside_torch": _known(peak.outside),
+            "used": _known(peak.used),
+            "process": _known(peak.process),
+        },
+        "retries": memory.retries,
+        "ooms": memory.ooms,
+    }
+
+
+def _known(figure: int) -> int | None:
+    return figure if figure >= 0 else None
 
 
 def _death(death: Death) -> dict[str, object]:

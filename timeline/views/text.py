@@ -5,6 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.anatomy_text import lines_of
+from timeline.views.device_text import channels_of, devices_shown
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
@@ -32,6 +33,7 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
         ],
         phase_table(analysis, look),
         lines_of(analysis, look),
+        *devices_shown(analysis, look),
         _other_channels(analysis, look),
         [*_never_ended(analysis, look), *_not_exact(analysis, look)],
         [
@@ -93,7 +95,14 @@ def _first(analysis: Analysis) -> ChannelSummary | None:
 
 
 def _other_channels(analysis: Analysis, look: Look) -> list[str]:
-    others = [each for each in analysis.channels if each != _first(analysis)]
+    of_devices = channels_of(analysis)
+    others = [
+        each
+        for each in analysis.channels
+        if each != _first(analysis)
+        and each.channel.unit == "byte"
+        and each.channel.name not in of_devices
+    ]
     highest = sorted(others, key=lambda each: -each.peak)[:CHANNELS_SHOWN]
     lines = []
     for each in others:

@@ -10,6 +10,7 @@ them where the program resets.
 
 from __future__ import annotations
 
+import os
 from _thread import RLock
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ class Allocator:
             AttributeError: this torch has no such counters.
         """
         self.exact = True
+        self._pid = os.getpid()
         self._c = torch._C
         self._stats = torch._C._cuda_memoryStats
         self._reset = torch._C._cuda_resetPeakMemoryStats
@@ -53,6 +55,8 @@ class Allocator:
         self._one_at_a_time = RLock()
         self._exchanged: dict[str, tuple[Any, Any]] = {}
         self._in_use: set[int] = set()
+        self._paths: list[tuple[str, str]] = []
+        self._open_ended: list[str] = []
         # By device: the peaks that were reset here since the program last did, and what it reset
         # itself since our last reading.
         self._taken: dict[int, dict[Path, int]] = {}
@@ -70,7 +74,13 @@ class Allocator:
                         setattr(self._c, name, mine)
 
     def restore(self) -> None:
-        """Give torch its functions back, unless they have become too small to be the truth."""
+        """Give torch its functions back, unless what they tell has become too little.
+
+        A forked child, which has no device any more, gets them back anyway.
+        """
+        if os.getpid() != self._pid:
+            self._one_at_a_time = RLock()  # it may have been held by a thread of the parent
+            self._taken.clear()
         with self._one_at_a_time:
             if self._taken:
                 return
@@ -117,7 +127,8 @@ class Allocator:
         unread = self._unread.get(device)
         for i, name in enumerate(FIGURES):
             figure = stats[name]["all"]
-            high = figure["peak"]
+            # Without a reset it is the program's own peak, which may be of long ago.
+            high = figure["peak"] if self.exact else -1
             if unread is not None and unread[i] > high:
                 high = unread[i]
             row += (figure["current"], high)
@@ -125,17 +136,38 @@ class Allocator:
 
     def _keep(self, device: int, stats: dict[str, Any]) -> bool:
         """Note the peaks that a reset takes away. False where it would change nothing."""
-        over = [
-            (path, figure["peak"])
-            for path, figure in _figures(stats)
-            if figure["peak"] > figure["current"]
-        ]
-        if over:
-            taken = self._taken.setdefault(device, {})
-            for path, peak in over:
-                if peak > taken.get(path, -1):
-                    taken[path] = peak
-        return bool(over)
+        taken = self._taken.get(device)
+        over = False
+        for name, pool in self._paths or self._find_paths(stats):
+            figure = stats[name][pool] if pool else stats[name]
+            peak = figure["peak"]
+            if peak > figure["current"]:
+                over = True
+                if taken is None:
+                    taken = self._taken[device] = {}
+                if peak > taken.get((name, pool), -1):
+                    taken[name, pool] = peak
+        for name in self._open_ended:
+            for path, figure in _figures(stats[name], (name,)):
+                if figure["peak"] > figure["current"]:
+                    over = True
+                    taken = self._taken.setdefault(device, {})
+                    taken[path] = max(figure["peak"], taken.get(path, -1))
+        return over
+
+    def _find_paths(self, stats: dict[str, Any]) -> list[tuple[str, str]]:
+        """Where this torch's figures are: one for each pool, or, of blocks over a size, one."""
+        for name, inner in stats.items():
+            if type(inner) is not dict:
+                continue
+            if "peak" in inner:
+                self._paths.append((name, ""))
+            elif inner and all(type(each) is dict and "peak" in each for each in inner.values()):
+                self._paths += [(name, pool) for pool in inner]
+            else:
+                # Of private pools, which come and go.
+                self._open_ended.append(name)
+        return self._paths
 
     def _told(self, real: Any, device: int) -> Any:
         """What the program gets in place of the counters: with the peaks that were reset here."""
@@ -144,7 +176,7 @@ class Allocator:
         if taken:
             with self._one_at_a_time:
                 for path, figure in _figures(stats):
-                    peak = taken.get(path, -1)
+                    peak = taken.get(path if len(path) > 1 else (*path, ""), -1)
                     if peak > figure["peak"]:
                         figure["peak"] = peak
         return stats

@@ -9,6 +9,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from timeline.recorder import session as sessions
+from timeline.recorder.hooks import torch_memory
 from timeline.recorder.hooks.anatomy import Anatomy
 from timeline.recorder.hooks.nesting import Here, UntilReturn
 from timeline.recorder.hooks.pieces import Pieces
@@ -96,6 +97,7 @@ def plant(anatomy: int) -> None:
             missing.append("no phases for module construction: a debugger or coverage traces it")
         if anatomy and session is not None:
             Probe.anatomy = Anatomy(session, anatomy)
+    torch_memory.install(torch)
     if session is not None:
         session.fact("torch", str(getattr(torch, "__version__", "unknown")))
         for sentence in missing:
@@ -107,6 +109,7 @@ def uproot() -> None:
     anatomy, Probe.anatomy = Probe.anatomy, None
     if anatomy is not None:
         anatomy.close()
+    torch_memory.uninstall()
     for function, (own, probed) in _codes.items():
         if function.__code__ is probed:
             function.__code__ = own
