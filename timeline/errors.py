@@ -4,6 +4,7 @@ TimelineError
 ├── UsageError            the call or the command line asks for something that cannot be
 ├── RecorderStateError    a recorder was started twice, or stopped without being started
 ├── BreakdownError        a model cannot be made or run without memory, or not on those inputs
+│   └── FollowingError        a script cannot be followed without running it
 └── RecordingError        a run directory or a foreign file
     ├── NoRecordingError      there is nothing readable at that path
     ├── DamagedRecordingError what is there is not a recording, or too little of one
@@ -30,6 +31,10 @@ class RecorderStateError(TimelineError):
 
 class BreakdownError(TimelineError):
     """The theory of a model cannot be told: it does not build, or does not run on the inputs."""
+
+
+class FollowingError(BreakdownError):
+    """A script cannot be followed without running it, or asks nothing of a GPU."""
 
 
 class RecordingError(TimelineError):

@@ -47,7 +47,7 @@ def test_a_capacity_that_is_too_small_is_told_in_a_sentence():
 
 
 def test_a_card_that_nobody_knows_is_a_usage_error():
-    with pytest.raises(UsageError, match="rtx-3060"):
+    with pytest.raises(UsageError, match="rtx3060"):
         timeline.estimate(mlp, None, "1024", device="rtx-3061")
 
 

@@ -5,6 +5,7 @@
   timeline report RUN                          show a recording again, or make its charts
   timeline export RUN --to mprof               write it in another tool's format
   timeline breakdown TARGET                    say what a model should need, without running it
+  timeline estimate TARGET                     predict a run's GPU memory, with no GPU
   timeline doctor                              say what can be measured here
 
 A first word that is none of these verbs is a script; ./report is a script, too.
@@ -22,6 +23,7 @@ VERBS = {
     "report": "timeline.cli.report",
     "export": "timeline.cli.export",
     "breakdown": "timeline.cli.breakdown",
+    "estimate": "timeline.cli.estimate",
     "doctor": "timeline.cli.doctor",
 }
 """Each is a module with ``run(arguments) -> exit code``; its help is its docstring."""

@@ -137,6 +137,10 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         self._alive[number] = weakref.ref(storage, gone)
         return number
 
+    def alive(self) -> list[int]:
+        """The numbers of the storages that are there now."""
+        return list(self._alive)
+
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
         """Name what tensors are for; what already has a name keeps it."""
         for tensor in tensors:

@@ -36,8 +36,8 @@ def render(
         _heading(breakdown, look),
         _categories(breakdown, look),
         _layers(breakdown, layers, look),
-        _sentences("Not counted", breakdown.not_counted, look)
-        + _sentences("Assumed", breakdown.assumptions, look),
+        sentences("Not counted", breakdown.not_counted, look)
+        + sentences("Assumed", breakdown.assumptions, look),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -65,7 +65,7 @@ def _categories(breakdown: Breakdown, look: Look) -> list[str]:
         for key, name in zip(CATEGORIES, names, strict=True)
     ]
     heading = ["", "at most", "at the peak" if peak else ""]
-    return _table([heading, *rows], look, left=1)
+    return table([heading, *rows], look, left=1)
 
 
 def _weight(layer: Layer) -> int:
@@ -80,7 +80,7 @@ def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:
     if not chosen:
         return []
     rows = [list(_HEADINGS), *(_cells(each, look) for each in chosen)]
-    lines = _table(rows, look, left=3)
+    lines = table(rows, look, left=3)
     left_out = len(breakdown.layers) - len(chosen)
     if left_out:
         shown = {id(each) for each in chosen}
@@ -108,15 +108,20 @@ _LEAST = (6, 1, 2, 5, 4)
 """Columns in the order in which they go where the width is small: output size first."""
 
 
-def _table(rows: Sequence[Sequence[str]], look: Look, *, left: int) -> list[str]:
-    """Lines of cells, the first `left` columns left-aligned, the first one shortened to fit."""
+def table(
+    rows: Sequence[Sequence[str]], look: Look, *, left: int, least: Sequence[int] = _LEAST
+) -> list[str]:
+    """Lines of cells, the first `left` columns left-aligned, the first one shortened to fit.
+
+    Where the width is small the columns go that are named by `least`, in that order.
+    """
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
     shown = [i for i, width in enumerate(widths) if width]
 
     def needed() -> int:
         return sum(widths[i] + 2 for i in shown if i) + min(widths[0], _SHORTEST_NAME)
 
-    for i in _LEAST:
+    for i in least:
         if needed() > look.width and i in shown:
             shown.remove(i)
     room = look.width - sum(widths[i] + 2 for i in shown if i)
@@ -134,8 +139,9 @@ def _table(rows: Sequence[Sequence[str]], look: Look, *, left: int) -> list[str]
     return lines
 
 
-def _sentences(heading: str, sentences: Sequence[str], look: Look) -> list[str]:
+def sentences(heading: str, several: Sequence[str], look: Look) -> list[str]:
+    """A line for each sentence, or more where they are long."""
     lines: list[str] = []
-    for each in sentences:
+    for each in several:
         lines += look.lines(f"{heading}: {each}", rest="  ")
     return [look.paint(line, DIM) for line in lines]

@@ -1,0 +1,210 @@
+"""The course of a script: its phases and steps, as torch's own calls tell of them, and its end.
+
+A step is what lies between two steps of the first optimizer: gradient accumulation, a second
+optimizer and a scaler lie within. The script has been followed far enough when the peak of a step
+repeats; then its loaders end early, so that what comes after the loop is seen, too, and the next
+step ends it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from timeline.theory.script.split import Split
+from timeline.theory.storages import tensors_in
+from timeline.theory.tape import Act
+from timeline.theory.taping import Taping
+
+LEAST_STEPS = 3
+"""The first makes the optimizer's state, the second has it, the third can repeat the second."""
+
+
+class Course:
+    """Where a script is.
+
+    Args:
+        split: what runs its operators.
+        steps: how many to follow; None until the peak of one repeats.
+        limit_s: seconds after which it is enough.
+        end: called when the script has been followed far enough, with a sentence or nothing.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        steps: int | None,
+        limit_s: float,
+        end: Callable[[str], None],
+    ) -> None:
+        self.split = split
+        self.taping: Taping = split.taping
+        self.steps = 0
+        self.backwards = 0
+        self.forwards = 0
+        self.settled = False
+        self._wanted = steps
+        self._end = end
+        self._deadline = time.monotonic() + limit_s
+        self._limit_s = limit_s
+        self._leader: int | None = None
+        self._peaks: list[tuple[int, int]] = []
+        self._seen_events = 0
+        self._live = 0
+        self._depth = 0
+        self._names: dict[Any, str] = {}
+        self._outermost: list[Any] = []
+        self._optimizers: dict[int, Any] = {}
+        self._backward = False
+        self._data = False
+        self.taping.begin("load")
+
+    def put_on(self) -> None:
+        """Learn of calls of modules, of backward and of the optimizers' steps."""
+        hooks = torch.nn.modules.module
+        hooks.register_module_forward_pre_hook(self._enter)
+        hooks.register_module_forward_hook(self._leave, always_call=True)
+        register_optimizer_step_pre_hook(self._before_step)
+        register_optimizer_step_post_hook(self._after_step)
+        run = torch.autograd.graph._engine_run_backward
+
+        def backward(*args: Any, **kwargs: Any) -> Any:
+            if self._backward:
+                return run(*args, **kwargs)
+            self._backward = True
+            self._begin("step/backward")
+            try:
+                return run(*args, **kwargs)
+            finally:
+                self._backward = False
+                self.backwards += 1
+                self._name_gradients()
+                self._begin("step")
+
+        torch.autograd.graph._engine_run_backward = backward
+        torch.autograd._engine_run_backward = backward
+        torch._C._autograd._push_saved_tensors_default_hooks(self.taping._pack, lambda each: each)
+        self.split.before_op = self._look_at_the_clock
+
+    def fetching(self) -> None:
+        """A loader is at work."""
+        self._data = True
+        self._begin("data")
+
+    def _begin(self, phase: str) -> None:
+        if phase != self.taping.phase_now:
+            self.taping.begin(phase)
+
+    def _look_at_the_clock(self) -> None:
+        if time.monotonic() > self._deadline:
+            self._end(f"stopped after {self._limit_s:g} s, in {self.taping.phase_now}")
+
+    def _enter(self, module: Any, args: Any) -> None:
+        if self._depth == 0 and not self._backward:
+            self.forwards += 1
+            self._learn(module)
+            self.taping.is_("input", _given(args))
+            if torch.is_grad_enabled():
+                is_loss = isinstance(module, torch.nn.modules.loss._Loss)
+                self._begin("step/loss" if is_loss else "step/forward")
+            else:
+                self._begin("inference")
+        self._depth += 1
+        self.taping.enter(self._names.get(module, type(module).__name__))
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        self._depth = max(self._depth - 1, 0)
+        self.taping.leave(self._names.get(module, type(module).__name__))
+        if self._depth == 0 and not self._backward and self.taping.phase_now == "step/forward":
+            self._begin("step/loss")
+
+    def _learn(self, module: Any) -> None:
+        """The names of a model's modules, and what its tensors are for."""
+        if module not in self._outermost:
+            self._outermost.append(module)
+            models = [each for each in self._outermost if any(True for _ in each.parameters())]
+            prefix = f"{type(module).__name__}." if len(models) > 1 else ""
+            for name, each in module.named_modules():
+                self._names.setdefault(each, f"{prefix}{name}".rstrip("."))
+        self.taping.is_("parameter", _fake(module.parameters()))
+        self.taping.is_("buffer", _fake(module.buffers()))
+
+    def _name_gradients(self) -> None:
+        for module in self._outermost:
+            self.taping.is_("gradient", _fake(each.grad for each in module.parameters()))
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._as_on_cuda(optimizer)
+        self._begin("step/optimizer")
+
+    def _as_on_cuda(self, optimizer: Any) -> None:
+        # torch/optim/optimizer.py, _default_to_fused_or_foreach: foreach for plain tensors on an
+        # accelerator, which fake tensors are not.
+        for group in optimizer.param_groups:
+            free = group.get("foreach", False) is None and not group.get("fused")
+            if free and not group.get("differentiable"):
+                group["foreach"] = True
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._name_state(optimizer)
+        self._begin("step")
+        if self._leader is None:
+            self._leader = id(optimizer)
+            self._optimizers[id(optimizer)] = optimizer  # no other may have its id
+        if id(optimizer) == self._leader:
+            self._stepped()
+
+    def _name_state(self, optimizer: Any) -> None:
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        self.taping.is_("parameter", _fake(parameters))
+        for state in optimizer.state.values():
+            if isinstance(state, dict):
+                self.taping.is_("optimizer_state", _fake(state.values()))
+
+    def _stepped(self) -> None:
+        self._peaks.append(self._peak_of_the_step())
+        self.steps += 1
+        if self._wanted is not None:
+            enough = self.steps >= self._wanted
+        else:
+            enough = self.steps >= LEAST_STEPS and self._peaks[-1] == self._peaks[-2]
+        if self.settled:
+            self._end("")
+        if enough:
+            self.settled = True
+            if not self._data:
+                self._end("")  # no loader that could end early
+        self.taping.step()
+
+    def _peak_of_the_step(self) -> tuple[int, int]:
+        """The most bytes that were alive since the last step, and how many are now."""
+        tape = self.taping.tape
+        live = highest = self._live
+        for act, which in tape.events[self._seen_events :]:
+            if act is Act.BORN:
+                live += tape.storages[which].amount.expected
+                highest = max(highest, live)
+            elif act is Act.GONE:
+                live -= tape.storages[which].amount.expected
+        self._seen_events, self._live = len(tape.events), live
+        return highest, live
+
+
+def _fake(tensors: Any) -> Any:
+    return [each for each in tensors if isinstance(each, FakeTensor)]
+
+
+def _given(args: Any) -> Any:
+    """The tensors that a model is called with and that no other model made."""
+    return [
+        each for each in _fake(tensors_in(args)) if each.grad_fn is None and not each.requires_grad
+    ]
