@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from timeline.analysis import phases
+from timeline.analysis import phases, processes
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.death import find_death
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
@@ -56,6 +56,9 @@ def analyze(recording: Recording) -> Analysis:
         outside = _inexact(outside, unseen) if unseen else outside
     if marks.devices:
         summaries, outside = with_device_peaks(summaries, outside, recording, instances)
+    curves = {name: _curve(recording.series[name], readings[name], run, start) for name in names}
+    if recording.processes:
+        _break_between_children(curves, processes.without_children(recording) - start)
     headroom = headrooms(recording)
     death = find_death(recording, instances, host, headroom)
     return Analysis(
@@ -64,7 +67,7 @@ def analyze(recording: Recording) -> Analysis:
         duration_ns=end - start,
         ending=death.sentence if death is not None else _ending(run),
         channels=channels,
-        curves={name: _curve(recording.series[name], readings[name], run, start) for name in names},
+        curves=curves,
         phases=summaries,
         outside=outside,
         instances=instances,
@@ -76,6 +79,7 @@ def analyze(recording: Recording) -> Analysis:
         death=death,
         anatomy=take_apart(recording.anatomy, summaries),
         devices=device_memories(recording, readings),
+        processes=processes.summarize(recording),
     )
 
 
@@ -202,6 +206,18 @@ def _curve(series: Series, readings: Readings, run: Run, start: int) -> Curve:
         known=readings.known,
         gaps_ns=np.stack((t[wide], t[wide + 1]), axis=1) if len(t) else np.empty((0, 2), np.int64),
     )
+
+
+def _break_between_children(curves: dict[str, Curve], none_ns: Ints) -> None:
+    """Sums of children are read where something changes: a long wait alone is no gap in them."""
+    for name in processes.FAMILY:
+        if name not in curves:
+            continue
+        t = curves[name].t_ns
+        before = np.searchsorted(t, none_ns[:, 0], side="right") - 1
+        before = np.unique(before[(before >= 0) & (before < len(t) - 1)])
+        gaps = np.stack((t[before], t[before + 1]), axis=1) if len(before) else np.empty((0, 2))
+        curves[name] = replace(curves[name], gaps_ns=gaps.astype(np.int64))
 
 
 def _inexact(summary: PhaseSummary, reason: str) -> PhaseSummary:

@@ -276,6 +276,35 @@ class DeviceMemory:
         return f"cuda{self.device.cuda}" if self.device.cuda >= 0 else self.device.name
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessSummary:
+    """A child of the target, or a child's child, in one line.
+
+    Attributes:
+        parent: the pid that it was found under.
+        label: what a reader would call it: its command without the interpreter, or its own name.
+        command: its command line, cut where it was long.
+        begin_ns, end_ns: of its life as far as it was recorded, since the start of the run.
+        ended: whether it was seen to have ended.
+        peak: the kernel's high-water mark of its RSS, in which pages that it shares with others
+            count in full; ``UNKNOWN`` where it was never read.
+        pss: the largest proportional set size read; ``UNKNOWN`` where none was.
+        exact: whether ``peak`` is the true maximum: nobody saw the last moments of one that ended.
+    """
+
+    pid: int
+    parent: int
+    label: str
+    command: str
+    begin_ns: int
+    end_ns: int
+    ended: bool
+    peak: int
+    peak_ns: int
+    pss: int
+    exact: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
     """What a view shows.
@@ -289,6 +318,7 @@ class Analysis:
         outside: time and peak outside every phase (path ``""``); None if there is none.
         missing: a sentence for each thing that could not be measured.
         notes: a sentence for each thing to know about these figures, such as damage to the file.
+        processes: the target's children, in the order in which they were found.
         limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
         devices: the GPUs, those that the target numbers first.
@@ -313,3 +343,4 @@ class Analysis:
     death: Death | None = None
     anatomy: Anatomized | None = None
     devices: tuple[DeviceMemory, ...] = ()
+    processes: tuple[ProcessSummary, ...] = ()

@@ -16,7 +16,9 @@ from timeline.analysis.types import (
     Headroom,
     PhasePeak,
     PhaseSummary,
+    ProcessSummary,
 )
+from timeline.recording.types import UNKNOWN
 from timeline.views import anatomy_json
 
 VERSION = 1
@@ -60,6 +62,7 @@ def document(analysis: Analysis) -> dict[str, object]:
         "phases": [_phase(each) for each in analysis.phases],
         "outside": _phase(analysis.outside) if analysis.outside else None,
         "devices": [_device(each) for each in analysis.devices],
+        "processes": [_process(each) for each in analysis.processes],
         "marks": [{"t_s": each.t_ns / 1e9, "text": each.text} for each in analysis.marks],
         "notes": list(analysis.notes),
         "breakdown": anatomy_json.breakdown(analysis.anatomy),
@@ -138,6 +141,25 @@ def _channel(summary: ChannelSummary, curve: Curve) -> dict[str, object]:
         "source": summary.channel.source,
         "baseline": summary.baseline if read else None,
         "gaps": [[begin / 1e9, end / 1e9] for begin, end in curve.gaps_ns.tolist()],
+    }
+
+
+def _process(process: ProcessSummary) -> dict[str, object]:
+    known = process.peak != UNKNOWN
+    return {
+        "pid": process.pid,
+        "parent": process.parent if process.parent >= 0 else None,
+        "label": process.label,
+        "command": process.command,
+        "begin_s": process.begin_ns / 1e9,
+        "end_s": process.end_ns / 1e9,
+        "ended": process.ended,
+        "peak": {
+            "rss": process.peak if known else None,
+            "exact": process.exact,
+            "t_s": process.peak_ns / 1e9 if known else None,
+            "pss": process.pss if process.pss != UNKNOWN else None,
+        },
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from timeline.analysis.processes import FAMILY
 from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.anatomy_text import lines_of
+from timeline.views.children_text import children_block
 from timeline.views.device_text import channels_of, devices_shown
 from timeline.views.ending import death_sentences, headroom_sentence
+from timeline.views.family import sums
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
 
@@ -34,6 +37,7 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
         phase_table(analysis, look),
         lines_of(analysis, look),
         *devices_shown(analysis, look),
+        children_block(analysis, look),
         _other_channels(analysis, look),
         [*_never_ended(analysis, look), *_not_exact(analysis, look)],
         [
@@ -103,6 +107,9 @@ def _other_channels(analysis: Analysis, look: Look) -> list[str]:
         and each.channel.unit == "byte"
         and each.channel.name not in of_devices
     ]
+    others = [each for each in analysis.channels if each != _first(analysis)]
+    if sums(analysis):  # the block of the children tells of these
+        others = [each for each in others if each.channel.name not in FAMILY]
     highest = sorted(others, key=lambda each: -each.peak)[:CHANNELS_SHOWN]
     lines = []
     for each in others:
@@ -123,8 +130,9 @@ def _never_ended(analysis: Analysis, look: Look) -> list[str]:
 def _not_exact(analysis: Analysis, look: Look) -> list[str]:
     """Each reason once, with the first of those that it is true of."""
     reasons: dict[str, list[str]] = {}
+    told = FAMILY if sums(analysis) else ()
     for channel in analysis.channels:
-        if not channel.exact:
+        if not channel.exact and channel.channel.name not in told:
             reasons.setdefault(channel.reason, []).append(channel.channel.name)
     of_run = set(reasons)
     for phase in (*analysis.phases, *((analysis.outside,) if analysis.outside else ())):

@@ -1,0 +1,150 @@
+"""What all views say of the target's children: the sums, and a table that stays short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from timeline.analysis.types import HOST, Analysis, ChannelSummary, ProcessSummary
+from timeline.recording.types import UNKNOWN
+from timeline.units import format_bytes, format_duration
+
+ONCE = "shared pages counted once (PSS)"
+IN_EACH = "shared pages counted in each process (RSS)"
+
+HEADINGS = ("process", "pid", "lived", "peak RSS", "PSS")
+"""Of a table of processes."""
+
+_TOTALS = ("total.pss", "total.rss")
+
+
+def band_channel(analysis: Analysis) -> str:
+    """The channel of target and children together that a chart stacks; empty without children.
+
+    The one that counts shared pages once, where there is any reading of it.
+    """
+    return next((name for name in _TOTALS if _read(analysis, name)), "")
+
+
+def meaning(channel: str) -> str:
+    """How a sum of a family treats shared pages."""
+    return ONCE if channel.endswith(".pss") else IN_EACH
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Target, children and both, at the moment when both had the most, in bytes."""
+
+    channel: str
+    target: int
+    children: int
+    total: int
+    t_ns: int
+
+
+def sums(analysis: Analysis) -> list[Sum]:
+    """With shared pages counted once, and with them counted in each process, as far as read."""
+    out = []
+    for name in _TOTALS:
+        summary = _summary(analysis, name)
+        if summary is None or not _read(analysis, name):
+            continue
+        children = analysis.curves.get("children" + name.removeprefix("total"))
+        at = int(analysis.curves[name].value.argmax())
+        total = int(analysis.curves[name].value[at])
+        # Both are of one stream: one row, one moment.
+        same = children is not None and len(children.t_ns) == len(analysis.curves[name].t_ns)
+        of_children = int(children.value[at]) if children is not None and same else 0
+        out.append(Sum(name, total - of_children, of_children, total, summary.peak_ns))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: a process, or several of one kind.
+
+    Attributes:
+        pid: 0 for several.
+        count: how many processes.
+        begin_ns, end_ns: of their lives; ``ended`` where all have ended.
+        peak, pss: the largest of any; ``UNKNOWN`` where none was read.
+    """
+
+    label: str
+    pid: int
+    count: int
+    begin_ns: int
+    end_ns: int
+    ended: bool
+    peak: int
+    exact: bool
+    pss: int
+    command: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, with how many there are of it."""
+        return self.label if self.count == 1 else f"{self.count:,} × {self.label}"
+
+    @property
+    def figures(self) -> tuple[str, str, str, str]:
+        """The cells after the name, as `HEADINGS` has them."""
+        begin, end = (format_duration(t / 1e9) for t in (self.begin_ns, self.end_ns))
+        sign = "" if self.exact else "~"
+        return (
+            str(self.pid) if self.pid else "",
+            f"{begin} – {end}" if self.ended else f"{begin} – the end",
+            f"{sign}{format_bytes(self.peak)}" if self.peak != UNKNOWN else "–",
+            f"~{format_bytes(self.pss)}" if self.pss != UNKNOWN else "–",
+        )
+
+
+def rows(analysis: Analysis, most: int) -> list[Row]:
+    """The processes in at most ``most`` lines, the largest first.
+
+    Where they are more, those of one name share a line; where names are more, the last is of the
+    rest.
+    """
+    everyone = sorted(analysis.processes, key=lambda each: (-each.peak, each.begin_ns))
+    if len(everyone) <= most:
+        return [_of([each], each.label) for each in everyone]
+    named: dict[str, list[ProcessSummary]] = {}
+    for each in everyone:
+        named.setdefault(each.label, []).append(each)
+    groups = list(named.items())
+    lines = [_of(group, label) for label, group in groups[:most]]
+    if len(groups) > most:
+        rest = [each for _, group in groups[most - 1 :] for each in group]
+        lines[-1] = _of(rest, "other processes")
+    return lines
+
+
+def _of(group: Sequence[ProcessSummary], label: str) -> Row:
+    highest = max(group, key=lambda each: each.peak)
+    alone = len(group) == 1
+    return Row(
+        label=label,
+        pid=highest.pid if alone else 0,
+        count=len(group),
+        begin_ns=min(each.begin_ns for each in group),
+        end_ns=max(each.end_ns for each in group),
+        ended=all(each.ended for each in group),
+        peak=highest.peak,
+        exact=highest.exact,
+        pss=max(each.pss for each in group),
+        command=highest.command if alone else "",
+    )
+
+
+def shown_beside(analysis: Analysis, name: str) -> bool:
+    """Whether a channel of the family is drawn without being asked for: the stacked one alone."""
+    family = name.startswith(("children.", "total.")) or name == "host.pss"
+    return not family or name == band_channel(analysis) or not _read(analysis, HOST)
+
+
+def _read(analysis: Analysis, name: str) -> bool:
+    return name in analysis.curves and len(analysis.curves[name].t_ns) > 0
+
+
+def _summary(analysis: Analysis, name: str) -> ChannelSummary | None:
+    return next((each for each in analysis.channels if each.channel.name == name), None)
