@@ -1,31 +1,62 @@
-"""Changes random bytes of the golden recordings and reads them again: what breaks, and how often.
+"""Changes random bytes of recordings and snapshots and reads them again: what breaks, how often.
 
-    python benchmarks/fuzz_reader.py 5000 [SEED]
+    python benchmarks/fuzz_reader.py 100000 [SEED]
 
-Each round cuts, flips, inserts, deletes, repeats or zeroes bytes in one to three files, or removes
-one. The reader must give a Recording that keeps its promises (tests/invariants.py) or a
-TimelineError; anything else is printed with its seed, and the exit code is 1.
+Each round cuts, flips, inserts, deletes, repeats or zeroes bytes in one to three files of a run
+directory, or removes one; every third round takes a CUDA memory snapshot instead, and may put
+instructions into it that would run something. Reader, analysis and table must give what keeps the
+promises of tests/invariants.py or a TimelineError. Anything else is printed with its seed, as are a
+round of more than 20 s, an attempt to run or import something, and a memory that grows past 1 GiB;
+then the exit code is 1.
 """
 
 from __future__ import annotations
 
+import json
+import pickle  # noqa: TID251 - to write what is to be read
 import random
+import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from invariants import check_invariants  # noqa: E402
 
+from timeline.analysis.analyze import analyze  # noqa: E402
 from timeline.errors import TimelineError  # noqa: E402
+from timeline.interchange import cuda_snapshot  # noqa: E402
 from timeline.recording.reader import load_directory  # noqa: E402
+from timeline.recording.types import Recording  # noqa: E402
+from timeline.recording.writer import SampleWriter  # noqa: E402
+from timeline.views import json as json_view  # noqa: E402
+from timeline.views import text as text_view  # noqa: E402
+
+LONGEST_S = 20
+MOST_MEMORY = 1 << 30
+RUNS = ("exec", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen",
+        "pickle.find_class", "import", "compile", "socket.connect", "ctypes.dlopen")  # fmt: skip
+"""Audit events of what a file that is only read must not bring about."""
+HOSTILE = (
+    b"cos\nsystem\n(S'true'\ntR.", b"\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
+    b"(i__main__\nX\n.", b"cbuiltins\nexec\n(S'1'\ntR", b"\x82\x01", b"P1\n.",
+    b"\x95" + b"\xff" * 8, b"\x8b\xff\xff\xff\x7f", b"\x8a\xff" + b"\x7f" * 255,
+    b"r\xff\xff\xff\x7f", b"(" * 5000, b"]" * 5000, b"}" * 5000 + b"s" * 4000,
+    b"\x96" + b"\xff" * 7 + b"\x7f", b"\x94" * 3000, b"h\x00" * 2000 + b"t",
+)  # fmt: skip
+ODD = (0, -1, 1, 1 << 20, 1 << 40, (1 << 63) - 1, 1 << 63, 1 << 300, 1.5, float("nan"), True, None,
+       "", "alloc", "free_completed", "segment_free", "oom", "x" * 5000, b"", ())  # fmt: skip
+watched = False
 
 SPECIAL = [b"\x00", b"\xff", b"\n", b'"', b"{", b"}", b"[" * 3000, b"9" * 5000, b"-", b"NaN", b"e9"]
 
@@ -66,14 +97,130 @@ def one_round(golden: Path, directory: Path, seed: int) -> str:
         for _ in range(dice.choice((1, 1, 1, 3, 20))):
             content = change(content, dice)
         path.write_bytes(content)
+    return look(load_directory, directory, dice)
+
+
+def look(load: Callable[[Path], Recording], path: Path, dice: random.Random) -> str:
+    """Read and analyse what is there. Returns what came of it."""
+    global watched
+    watched = True
     try:
-        recording = load_directory(directory)
+        recording = load(path)
     except TimelineError as error:
         if "\n" in str(error):
             raise ValueError("the error is more than a sentence") from error
-        return type(error).__name__
+        return f"{path.suffix[1:]}: {type(error).__name__}"
+    finally:
+        watched = False
     check_invariants(recording)
-    return "read, with damage told" if recording.damage else "read, nothing to tell"
+    analysis = analyze(recording)
+    text_view.render(analysis, width=dice.choice((40, 80, 200)))
+    json_view.render(analysis)
+    told = "with damage told" if recording.damage else "nothing to tell"
+    return f"{path.suffix[1:]}: read, {told}"
+
+
+def one_snapshot(golden: bytes, path: Path, seed: int) -> str:
+    """Damage a snapshot and read it."""
+    dice = random.Random(seed)
+    content = golden
+    if dice.random() < 0.5:
+        found = pickle.loads(golden)
+        for _ in range(dice.choice((0, 1, 1, 2, 10))):
+            twist(found, dice)
+        content = pickle.dumps(found, dice.choice((2, 3, 4, 5)))
+    else:
+        for _ in range(dice.choice((1, 1, 2, 10))):
+            content = change(content, dice)
+    if dice.random() < 0.3:
+        at = dice.randrange(2, len(content) + 1) if len(content) > 2 else 0
+        content = content[:at] + dice.choice(HOSTILE) + content[at:]
+    path.write_bytes(content)
+    return look(cuda_snapshot.read, path, dice)
+
+
+def twist(value: Any, dice: random.Random) -> None:
+    """Put something else in the place of one value, however deep."""
+    while True:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        if not keys:
+            return
+        key = dice.choice(keys)
+        inner = value[key]
+        if isinstance(inner, (dict, list)) and inner and dice.random() < 0.85:
+            value = inner
+        elif dice.random() < 0.2:
+            del value[key]
+            return
+        else:
+            value[key] = dice.choice(ODD)
+            return
+
+
+def snapshots() -> list[bytes]:
+    """Small snapshots as torch writes them, by each protocol."""
+    at = 1 << 33
+    block = {"size": 1 << 20, "requested_size": 1000, "address": at, "state": "active_allocated"}
+    rest = {**block, "address": at + (1 << 20), "state": "inactive", "requested_size": 0}
+    segment = {"device": 0, "address": at, "total_size": 2 << 20, "stream": 0, "segment_type":
+               "small", "blocks": [block, rest], "is_expandable": False}  # fmt: skip
+    frames = [{"filename": "train.py", "name": "step", "line": 7}]
+    lines = [
+        {"action": action, "addr": at, "size": size, "stream": 0, "time_us": 10 + number,
+         "frames": frames}
+        for number, (action, size) in enumerate(
+            (("segment_alloc", 2 << 20), ("alloc", 1000), ("free_requested", 1000),
+             ("free_completed", 1000), ("alloc", 1000), ("oom", 1 << 40))
+        )
+    ]  # fmt: skip
+    found = {"segments": [segment], "device_traces": [lines], "allocator_settings": {}}
+    return [pickle.dumps(found, protocol) for protocol in (2, 3, 4, 5)]
+
+
+def with_surroundings(golden: Path, made: Path) -> Path:
+    """The golden recording with what else may stand in one: limits, counts, streams, an error."""
+    shutil.copytree(golden, made)
+    meta = json.loads((made / "meta.json").read_bytes())
+    start = meta["started"]["monotonic_ns"]
+    path = "/sys/fs/cgroup/memory/job"
+    source = f"{path}/memory.limit_in_bytes"
+    limit = {"name": "cgroup", "bytes": 300 << 20, "channel": "cgroup.used", "source": source}
+    meta["limits"] = [limit, {**limit, "name": "RLIMIT_AS", "channel": "host.virtual"}]
+    counts = {"path": path, "version": 1, "id": 7, "oom": 3, "oom_kill": 1, "peak": 1 << 20}
+    meta["kernel"] = {"cgroups": [counts], "machine": {"oom_kill": 5}}
+    meta["channels"]["cgroup.used"] = {"stream": "cgroup", "value": "used", "high": "most"}
+    (made / "meta.json").write_text(json.dumps(meta, indent=1))
+    fields = (("t_ns", "<i8"), ("read_ns", "<u4"), ("used", "<i8"), ("most", "<i8"))
+    rows = SampleWriter(str(made / "samples.cgroup.npy"), fields)
+    for number in range(40):
+        rows.append(start + number * 10_000_000, 500, number << 20, number << 20)
+    rows.close()
+    summary = json.loads((made / "summary.json").read_bytes())
+    summary |= {"end": "killed", "signal": "SIGKILL", "exit_code": None}
+    after = {**counts, "oom_kill": 2, "oom": 9, "peak": 300 << 20}
+    summary["kernel"] = {"cgroups": [after], "machine": {"oom_kill": 6}}
+    (made / "summary.json").write_text(json.dumps(summary, indent=1))
+    with (made / "events.4711.jsonl").open("a") as file:
+        file.write(f'{{"k":"error","t":{start + 600_000_000},"type":"MemoryError","p":"","i":2}}\n')
+    return made
+
+
+def audit(event: str, arguments: tuple[object, ...]) -> None:
+    """Stop what a file that is read must not do."""
+    if watched and event in RUNS and not _is_ours(event, arguments):
+        raise RuntimeError(f"reading brought about {event}")
+
+
+def _is_ours(event: str, arguments: tuple[object, ...]) -> bool:
+    # Of the library alone, which imports and compiles some of itself at its first use.
+    if event == "import":
+        return True
+    return event in ("exec", "compile") and "timeline-fuzz" not in repr(arguments)
+
+
+def too_long(number: int, frame: object) -> None:
+    """A round does not end."""
+    raise TimeoutError(f"more than {LONGEST_S} s")
 
 
 def main(rounds: int, first_seed: int) -> int:
@@ -81,20 +228,37 @@ def main(rounds: int, first_seed: int) -> int:
     outcomes: Counter[str] = Counter()
     slowest, broken = 0.0, 0
     goldens = sorted((ROOT / "tests" / "data").glob("format-*.timeline"))
-    with tempfile.TemporaryDirectory() as place:
+    pickles = snapshots()
+    real = ROOT.parent / "shared/groundtruth/snapshots/silmont_cs336_mem_snapshot.pickle"
+    pickles += [real.read_bytes()] if real.is_file() else []
+    sys.addaudithook(audit)
+    signal.signal(signal.SIGALRM, too_long)
+    with tempfile.TemporaryDirectory(prefix="timeline-fuzz-") as place:
+        goldens += [
+            with_surroundings(golden, Path(place, f"with-{golden.name}")) for golden in goldens
+        ]
         for seed in range(first_seed, first_seed + rounds):
             began = time.perf_counter()
+            signal.alarm(LONGEST_S)
             try:
-                outcomes[one_round(goldens[seed % len(goldens)], Path(place, "x"), seed)] += 1
+                if seed % 3 == 2:
+                    taken = pickles[seed // 3 % len(pickles)]
+                    outcome = one_snapshot(taken, Path(place, "x.pickle"), seed)
+                else:
+                    taken = goldens[seed % len(goldens)]
+                    outcome = one_round(taken, Path(place, "x.timeline"), seed)
+                outcomes[outcome] += 1
             except Exception:
                 broken += 1
                 print(f"seed {seed}:")
                 traceback.print_exc(limit=-4, file=sys.stdout)
+            signal.alarm(0)
             slowest = max(slowest, time.perf_counter() - began)
-    for outcome, count in outcomes.most_common():
+    for outcome, count in sorted(outcomes.items()):
         print(f"{count:8d}  {outcome}")
-    print(f"{broken:8d}  broken; slowest round {slowest:.3f} s")
-    return 1 if broken else 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    print(f"{broken:8d}  broken of {rounds}; slowest round {slowest:.3f} s; peak {most >> 20} MiB")
+    return 1 if broken or most > MOST_MEMORY else 0
 
 
 if __name__ == "__main__":

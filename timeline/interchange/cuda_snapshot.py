@@ -81,7 +81,9 @@ def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> 
         channel = Channel(f"torch.cuda{device}.{name}", "byte", "cuda snapshot", exact, reason)
         column = np.array(values, np.int64)
         series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), bool))
-    start = int(t[0])
+    marks = _ooms(trace)
+    # What ran out of memory is no event of an allocator that follows its trace, and may come last.
+    start, end = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
     return Recording(
         path=path,
         format=0,
@@ -92,14 +94,14 @@ def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> 
             pid=0,
             started_ns=start,
             started_time_ns=start,
-            ended_ns=int(t[-1]),
+            ended_ns=end,
             interval_ns=0,
             backend="cuda snapshot",
             end="exited",
             facts={"events": str(len(t)), "device": f"cuda:{device}"},
         ),
         series=series,
-        marks=_ooms(trace),
+        marks=marks,
         missing=("no host memory: a CUDA snapshot holds the device's allocator only",),
         damage=() if exact else (f"the allocator's model does not follow it: {figures.first}",),
     )
@@ -111,7 +113,7 @@ def _ooms(trace: Any) -> Marks:
         return Marks.none()
     count = len(lines)
     unknown = np.full(count, -1, np.int64)
-    t = np.array([_microseconds(line) for line in lines], np.int64) * 1000
+    t = np.maximum.accumulate(np.array([_microseconds(line) for line in lines], np.int64)) * 1000
     return Marks(
         kind=np.full(count, Kind.TEXT, np.uint8),
         begun_ns=t,
