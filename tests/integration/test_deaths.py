@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from memory_cgroup import inside, memory_cgroup
-from running import run
+from running import begin, clean_environment, run
 
+ROOT = Path(__file__).resolve().parents[2]
 MiB = 1 << 20
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files are Linux's")
@@ -27,6 +33,23 @@ for step in range(1000):
     with phase("step/optimizer"):
         time.sleep(0.002)
 """
+STEPS = """
+import os, signal, sys, time
+from timeline import phase
+for step in range(3):
+    with phase("step/forward"):
+        kept = bytearray(8 << 20)
+        time.sleep(0.02)
+    with phase("step/backward"):
+        if step == 2:
+            END
+    with phase("step/optimizer"):
+        pass
+"""
+
+
+def launched(out, script) -> list[str]:
+    return [sys.executable, "-m", "timeline", "-o", str(out), "--no-charts", str(script)]
 
 
 def report(recording, tmp_path) -> tuple[dict, str]:
@@ -39,9 +62,8 @@ def report(recording, tmp_path) -> tuple[dict, str]:
 
 def test_an_oom_kill_in_a_cgroup_is_named_with_its_limit(write_script, tmp_path):
     out = tmp_path / "run.timeline"
-    command = [sys.executable, "-m", "timeline", "-o", str(out), "--no-charts"]
     with memory_cgroup(300 * MiB) as cgroup:
-        ended = run(inside(cgroup, [*command, str(write_script(GROWS))]), cwd=tmp_path)
+        ended = run(inside(cgroup, launched(out, write_script(GROWS))), cwd=tmp_path)
         document, table = report(out, tmp_path)
     assert ended.code == -9  # the launcher ends as the program did
     death = document["run"]["death"]
@@ -56,3 +78,204 @@ def test_an_oom_kill_in_a_cgroup_is_named_with_its_limit(write_script, tmp_path)
     assert 20 <= death["step"] <= 31
     assert [each["path"] for each in death["grew"]] == ["step/forward", "step/backward"]
     assert document["run"]["headroom"][0]["room"] < MiB
+    used = document["channels"]["cgroup.used"]
+    assert 200 * MiB < used["peak"] <= 300 * MiB
+
+
+@pytest.fixture
+def killed_as_a_group(write_script, tmp_path):
+    """A run in a cgroup whose OOM killer takes the recorder too; yields the recording and cgroup.
+
+    ``memory.oom.group`` is of version 2. Of version 1 we hold the OOM killer back until the
+    recorder is dead, which leaves behind just what a group kill does: no end, and the count.
+    """
+    out = tmp_path / "run.timeline"
+    command = launched(out, write_script(GROWS))
+    with memory_cgroup(300 * MiB) as cgroup:
+        if cgroup.version == 2:
+            Path(cgroup.path, "memory.oom.group").write_text("1")
+            run(inside(cgroup, command), cwd=tmp_path)
+        else:
+            _killed_by_hand(cgroup.path, inside(cgroup, command), tmp_path)
+        yield out, cgroup
+
+
+def _killed_by_hand(path: str, command: list[str], cwd: Path) -> None:
+    control = Path(path, "memory.oom_control")
+    struck = os.eventfd(0)
+    with control.open() as file:
+        told = f"{struck} {file.fileno()}"
+        Path(path, "cgroup.event_control").write_text(told)
+        control.write_text("1")
+        launcher = subprocess.Popen(
+            command, cwd=cwd, env=clean_environment(), stderr=subprocess.DEVNULL
+        )
+        os.eventfd_read(struck)
+        launcher.kill()
+        launcher.wait()
+        control.write_text("0")
+        while Path(path, "cgroup.procs").read_text():
+            time.sleep(0.02)
+    os.close(struck)
+
+
+def test_a_kill_of_the_whole_group_is_told_by_the_kernels_count_while_the_cgroup_is_there(
+    killed_as_a_group, tmp_path
+):
+    out, _ = killed_as_a_group
+    assert not (out / "summary.json").exists()
+    document, table = report(out, tmp_path)
+    death = document["run"]["death"]
+    assert document["run"]["end"] == "cut-off"
+    assert (death["cause"], death["certain"]) == ("oom-cgroup", True)
+    assert (death["limit"], death["step"] > 20) == (300 * MiB, True)
+    said = "killed together with its recorder by the cgroup's OOM killer at 300.0 MiB of 300.0 MiB"
+    assert f"{said}, in step {death['step']}, " in table.splitlines()[0]
+
+
+def test_a_kill_of_the_whole_group_is_very_probable_once_the_cgroup_is_gone(
+    killed_as_a_group, tmp_path
+):
+    out, cgroup = killed_as_a_group
+    os.rmdir(cgroup.path)
+    document, table = report(out, tmp_path)
+    death = document["run"]["death"]
+    assert (death["cause"], death["certain"]) == ("oom-probable", False)
+    assert "very probably killed together with its recorder by the cgroup's OOM killer" in table
+    assert death["limit"] == 300 * MiB
+    assert death["bytes"] > 285 * MiB
+
+
+def test_a_cgroup_of_the_same_name_is_not_taken_for_the_one_that_is_gone(
+    killed_as_a_group, tmp_path
+):
+    out, cgroup = killed_as_a_group
+    os.rmdir(cgroup.path)
+    os.mkdir(cgroup.path)
+    document, _ = report(out, tmp_path)
+    assert document["run"]["death"]["certain"] is False
+
+
+def test_a_memory_error_at_a_limit_of_address_space_is_named_with_both(write_script, tmp_path):
+    out = tmp_path / "run.timeline"
+    command = ["sh", "-c", 'ulimit -v 700000 && exec "$@"', "sh"]
+    ended = run([*command, *launched(out, write_script(GROWS, "train.py"))], cwd=tmp_path)
+    assert ended.code == 1
+    assert ended.stderr.count("Traceback") == 1
+    document, table = report(out, tmp_path)
+    death = document["run"]["death"]
+    assert (death["cause"], death["limit"], death["limited"]) == (
+        "memory-error", 700_000 << 10, "RLIMIT_AS",
+    )  # fmt: skip
+    assert death["limit"] - 8 * MiB < death["bytes"] <= death["limit"]
+    assert death["phase"] in ("step/forward", "step/backward")
+    assert table.startswith("train.py: ")
+    assert "exited with code 1: MemoryError (train.py:" in table.splitlines()[0]
+    # Ten MiB a step, from what Python has mapped at its start.
+    assert 10 < death["step"] < 70
+
+
+def test_an_exception_is_placed_in_the_phase_that_it_came_from_and_changes_nothing(
+    write_script, run_timeline, run_python, tmp_path
+):
+    text = STEPS.replace(
+        "END",
+        """\
+try:
+                with phase("other"):
+                    raise KeyError("handled")
+            except KeyError:
+                pass
+            assert sys.excepthook is sys.__excepthook__
+            raise ValueError("a text " * 200)""",
+    )
+    script = write_script(text)
+    plain, recorded = run_python(script), run_timeline(script)
+    assert recorded.code == plain.code == 1
+    assert recorded.stderr.startswith(plain.stderr)
+    death = report(recorded.recording, tmp_path)[0]["run"]["death"]
+    assert (death["cause"], death["phase"], death["step"]) == ("exception", "step/backward", 3)
+    assert death["sentence"].startswith("exited with code 1: ValueError (script.py:")
+    assert len(death["evidence"]) < 500
+
+
+def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_timeline, tmp_path):
+    text = "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n" + STEPS.replace(
+        "END", "raise OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')"
+    )
+    recorded = run_timeline(write_script(text))
+    death = report(recorded.recording, tmp_path)[0]["run"]["death"]
+    assert death["cause"] == "gpu-memory-error"
+    assert "torch.OutOfMemoryError" in death["sentence"]
+    assert death["sentence"].endswith("in step 3, backward")
+    assert "Tried to allocate 2.00 GiB" in death["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL at "),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV (a segmentation fault) at "),
+        ("os.kill(os.getpid(), signal.SIGHUP)", "killed by SIGHUP (its terminal went away) at "),
+        ("os.abort()", "killed by SIGABRT (it aborted itself) at "),
+    ],
+)
+def test_a_signal_is_named_with_the_step_and_phase(
+    end, sentence, write_script, run_timeline, tmp_path
+):
+    recorded = run_timeline(write_script(STEPS.replace("END", end)))
+    assert recorded.code < 0
+    document, table = report(recorded.recording, tmp_path)
+    first = " ".join(table.split())
+    assert sentence in first
+    assert "in step 3, backward" in first
+    death = document["run"]["death"]
+    assert 8 * MiB < death["bytes"] < 100 * MiB
+    if "SIGKILL" in end:
+        assert "not the kernel's OOM killer" in death["evidence"]
+
+
+def test_a_program_that_outlives_its_recorder_is_said_to(write_script, tmp_path):
+    out = tmp_path / "run.timeline"
+    text = "import time\nfrom timeline import mark\n" + 'mark("here")\ntime.sleep(1.5)\n'
+    launcher = begin(launched(out, write_script(text)), cwd=tmp_path)
+    while not any(out.glob("events.*")) or b"here" not in next(out.glob("events.*")).read_bytes():
+        time.sleep(0.02)
+    while not (out / "meta.json").exists():
+        time.sleep(0.02)
+    launcher.kill()
+    launcher.communicate()
+    lives, _ = report(out, tmp_path)
+    pid = lives["run"]["pid"]
+    while os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.05)
+    ended, table = report(out, tmp_path)
+    assert lives["run"]["death"]["sentence"].startswith("its recorder was lost and it lives still")
+    assert ended["run"]["death"]["cause"] == "recorder-lost"
+    assert "its recorder was lost and it went on to its end: last read at " in table
+
+
+def test_a_closed_terminal_ends_program_and_launcher_with_a_whole_recording(write_script, tmp_path):
+    import pty
+
+    out = tmp_path / "run.timeline"
+    script = write_script("import time\nfrom timeline import phase\nwith phase('load'):\n"
+                          "    time.sleep(30)\n")  # fmt: skip
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(sys.executable, launched(out, script), clean_environment())
+    while not list(out.glob("events.*")) or not (out / "meta.json").exists():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    os.close(terminal)  # the kernel sends SIGHUP to all in the foreground
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGHUP
+    document, _ = report(out, tmp_path)
+    assert document["run"]["signal"] == "SIGHUP"
+    assert document["run"]["death"]["sentence"].endswith("in load")
+
+
+def test_random_kills_of_each_process_leave_whole_recordings_and_nobody(tmp_path):
+    ended = run([sys.executable, str(ROOT / "benchmarks/kills.py"), "8", "7"], cwd=tmp_path)
+    assert ended.code == 0, ended.stdout + ended.stderr
+    assert "8 kills, 0 wrong" in ended.stdout
