@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -237,18 +238,24 @@ def test_a_signal_is_named_with_the_step_and_phase(
 
 def test_a_program_that_outlives_its_recorder_is_said_to(write_script, tmp_path):
     out = tmp_path / "run.timeline"
-    text = "import time\nfrom timeline import mark\n" + 'mark("here")\ntime.sleep(1.5)\n'
+    text = """
+        import os, time
+        from timeline import mark
+        mark("here")
+        while not os.path.exists("enough"):
+            time.sleep(0.01)
+    """
+    text = textwrap.dedent(text)
     launcher = begin(launched(out, write_script(text)), cwd=tmp_path)
     while not any(out.glob("events.*")) or b"here" not in next(out.glob("events.*")).read_bytes():
         time.sleep(0.02)
     while not (out / "meta.json").exists():
         time.sleep(0.02)
     launcher.kill()
-    launcher.communicate()
+    launcher.wait()
     lives, _ = report(out, tmp_path)
-    pid = lives["run"]["pid"]
-    while os.path.exists(f"/proc/{pid}"):
-        time.sleep(0.05)
+    (tmp_path / "enough").touch()
+    launcher.communicate()  # the program holds the other ends, until it ends
     ended, table = report(out, tmp_path)
     assert lives["run"]["death"]["sentence"].startswith("its recorder was lost and it lives still")
     assert ended["run"]["death"]["cause"] == "recorder-lost"

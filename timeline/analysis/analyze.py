@@ -9,7 +9,7 @@ import numpy as np
 
 from timeline.analysis import phases, processes
 from timeline.analysis.anatomy import take_apart
-from timeline.analysis.death import find_death
+from timeline.analysis.death import clock_notes, find_death
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import Readings, first_largest, merge
@@ -73,7 +73,7 @@ def analyze(recording: Recording) -> Analysis:
         instances=instances,
         marks=_texts(marks, start),
         missing=recording.missing,
-        notes=recording.damage,
+        notes=(*recording.damage, *clock_notes(run)),
         limits=recording.limits,
         headroom=headroom,
         death=death,

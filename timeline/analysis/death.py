@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from timeline.analysis.readings import Readings
-from timeline.analysis.types import Death, Growth, Headroom, Instances
-from timeline.recording.types import UNKNOWN, Kills, Raised, Recording
+from timeline.analysis.types import HOST, Death, Growth, Headroom, Instances
+from timeline.recording.types import UNKNOWN, Kills, Raised, Recording, Run
 from timeline.units import format_bytes, format_duration
 
 NEAR = 0.95
@@ -22,6 +22,9 @@ LAST_NS = 10_000_000_000
 """How long before the end the last seconds begin."""
 
 GREW_MOST = 3
+
+LEAST_JUMP_NS = 1_000_000_000
+"""Of clocks: what NTP slews in a long run stays below, and matters to nobody."""
 
 _SIGNALS = {
     "SIGSEGV": "a segmentation fault",
@@ -194,6 +197,13 @@ def _by_signal(signal: str | None, recording: Recording) -> _Cause:
 
 def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
     """No end was written: the recorder went too, or first."""
+    if recording.run.outlived:
+        did = "went on to its end" if recording.run.outlived == "ended" else "lives still"
+        return _Cause(
+            "recorder-lost",
+            f"its recorder was lost and it {did}: last read",
+            evidence="the process that sampled was killed; the program's own marks go on",
+        )
     near = [each for each in headroom if each.hard and each.last >= NEAR * each.limit.bytes]
     if near:
         tightest = min(near, key=lambda each: each.limit.bytes - each.last)
@@ -210,9 +220,27 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
             "cannot be read any more",
         )
     evidence = "the recorder was killed, or the machine stopped"
+    series, marks = recording.series.get(HOST), recording.marks
+    if series is not None and len(series) and len(marks):
+        later = (int(marks.t_ns[-1]) - int(series.t_ns[-1])) / 1e9
+        if later > 5 * recording.run.interval_ns / 1e9 + 0.1:
+            evidence = f"the recorder was lost {format_duration(later)} before the last mark"
     if recording.kills:
         evidence += "; the OOM killer of its cgroup has not struck"
     return _Cause("cut-off", "cut off: no end was written,", False, evidence=evidence)
+
+
+def clock_notes(run: Run) -> tuple[str, ...]:
+    """What happened to the clocks during the run, as sentences; nothing where nothing did."""
+    notes = []
+    if run.slept_ns >= LEAST_JUMP_NS:
+        slept = format_duration(run.slept_ns / 1e9)
+        notes.append(f"the machine slept for {slept} during the run: no time here counts that")
+    if abs(run.jumped_ns) >= LEAST_JUMP_NS:
+        far = format_duration(abs(run.jumped_ns) / 1e9)
+        way = "forward" if run.jumped_ns > 0 else "back"
+        notes.append(f"the wall clock was set {way} by {far} during the run: times here are right")
+    return tuple(notes)
 
 
 def _figure(cause: _Cause, rss: int) -> str:

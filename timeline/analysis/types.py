@@ -198,7 +198,7 @@ class Death:
     Attributes:
         cause: ``oom-cgroup``, ``oom-machine``, ``oom-probable``, ``oom-other`` (a process beside
             it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``signal``,
-            ``killed``, ``cut-off``.
+            ``killed``, ``recorder-lost``, ``cut-off``.
         certain: whether it was read, and not only concluded from how memory stood.
         sentence: one sentence: by what, at what memory of which limit, in which step and phase.
         bytes: the memory in it; -1 where none was read.

@@ -98,7 +98,7 @@ class Session:
         self._held: list[tuple[int, int, int, str, str, int]] = []
         self._begun: dict[int, tuple[str, int]] = {}
         self._brief: set[str] = set()
-        self._passing: tuple[int, Open] | None = None
+        self._passing: tuple[tuple[int, int, int], Open] | None = None
         self._one_at_a_time = RLock()
         # As timeline.recording.format.events_name: not imported, two modules into every program.
         # Absolute: the program may go to another directory before it has to be opened again.
@@ -221,14 +221,14 @@ class Session:
     def passed(self, error: BaseException, opened: Open) -> None:
         """An exception leaves a phase: if the program ends with it, here is where it came from."""
         # The exception itself would keep the frames of its traceback, and all that they hold.
-        known = self._passing
-        if known is not None and known[0] == id(error):
+        known, key = self._passing, _origin(error)
+        if known is not None and known[0] == key:
             inside: Open | None = known[1]
             while inside is not None:
                 if inside is opened:
                     return  # the phase inside this one has it already
                 inside = inside.outer
-        self._passing = id(error), opened
+        self._passing = key, opened
 
     def error(self, error: BaseException) -> None:
         """What is recorded ends with an exception."""
@@ -236,7 +236,7 @@ class Session:
             from timeline.recorder.raised import described
 
             known = self._passing
-            number = known[1].number if known is not None and known[0] == id(error) else -1
+            number = known[1].number if known is not None and known[0] == _origin(error) else -1
             words = {"i": number} if number >= 0 else {}
             line = f'{{"k":"error","t":{self._now()}'
             for key, value in {**words, **described(error)}.items():
@@ -362,6 +362,19 @@ class Session:
                 os.ftruncate(self._fd, max(size - 1, 0))
         except OSError:
             pass
+
+
+def _origin(error: BaseException) -> tuple[int, int, int]:
+    """What tells an exception from another, and keeps nothing of it.
+
+    Its id alone may have been another's, which was handled and is gone: so also where it was
+    raised.
+    """
+    trace, code, at = error.__traceback__, 0, 0
+    while trace is not None:
+        code, at = id(trace.tb_frame.f_code), trace.tb_lasti
+        trace = trace.tb_next
+    return id(error), code, at
 
 
 class Open:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecordingError
 from timeline.recording.alive import writer_lives
@@ -237,6 +238,7 @@ def _run(
     wall = started.integer("time_ns", 0, high=1 << 62)
     summary = ending.summary
     facts = meta.inner("facts")
+    slept, jumped = _clocks(started, summary.inner("ended"))
     exited, killed = ending.end == "exited", ending.end == "killed"
     return Run(
         argv=meta.texts("argv"),
@@ -254,7 +256,33 @@ def _run(
         seen_to_end=exited and events.closed,
         last=summary.integer("last", 0),
         facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
+        outlived=_outlived(meta, ending, events),
+        slept_ns=slept,
+        jumped_ns=jumped,
         rank=read_rank(meta),
         clock=read_clock(meta),
         anchors=read_anchors(meta, summary),
     )
+
+
+def _outlived(meta: Document, ending: _Ending, events: Events) -> Literal["", "ended", "lives"]:
+    if ending.end != "cut-off" or ending.summary.found:
+        return ""
+    if events.closed:
+        return "ended"
+    return "lives" if writer_lives(meta.found, "pid") else ""
+
+
+def _clocks(started: Document, ended: Document) -> tuple[int, int]:
+    """How long the machine slept, and how far the wall clock was set, from one moment to another.
+
+    The monotonic clock stands still while a machine sleeps, and nobody can set it.
+    """
+    passed = {}
+    for key in ("time_ns", "monotonic_ns", "boottime_ns"):
+        begin, end = (each.integer(key, UNKNOWN, high=1 << 62) for each in (started, ended))
+        if UNKNOWN in (begin, end):
+            return 0, 0
+        passed[key] = end - begin
+    booted = passed["boottime_ns"]
+    return max(booted - passed["monotonic_ns"], 0), passed["time_ns"] - booted

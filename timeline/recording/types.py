@@ -267,6 +267,10 @@ class Run:
         last: the most that can have been resident since the last reading, by the kernel's word
             after the end, in bytes; 0 where it is not known.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
+        outlived: of a run that was cut off, what the program did after its recorder was lost:
+            ``ended`` by itself, ``lives`` still; empty where it is not known.
+        slept_ns: how long the machine slept during the run, which no other time here counts.
+        jumped_ns: how far the wall clock was set forward (or back, below 0) during the run.
         rank: which rank of a job it was; None for a process on its own.
         clock: recordings in which this is equal, and not empty, tell time by one monotonic clock.
         anchors: moments on all clocks: at the start, and at the end where one was written.
@@ -287,6 +291,9 @@ class Run:
     seen_to_end: bool = False
     last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
+    outlived: Literal["", "ended", "lives"] = ""
+    slept_ns: int = 0
+    jumped_ns: int = 0
     rank: Rank | None = None
     clock: str = ""
     anchors: tuple[Anchor, ...] = ()
