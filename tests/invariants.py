@@ -37,8 +37,9 @@ def _check_series(series, run) -> None:
     n = len(series)
     columns = (series.begun_ns, series.t_ns, series.value, series.high)
     assert all(column.shape == (n,) and column.dtype == np.int64 for column in columns)
-    assert series.blind.shape == (n,)
-    assert series.blind.dtype == np.bool_
+    assert series.unseen.shape == (n,)
+    assert series.unseen.dtype == np.int64
+    assert (series.unseen >= 0).all()
     assert (series.begun_ns <= series.t_ns).all()
     assert (series.t_ns[1:] >= series.t_ns[:-1]).all()
     assert (series.begun_ns[1:] >= series.t_ns[:-1]).all()
@@ -63,8 +64,9 @@ def _check_marks(marks, run) -> None:
     columns += (marks.rss, marks.high)
     assert all(column.shape == (m,) and column.dtype == np.int64 for column in columns)
     assert marks.kind.dtype == np.uint8
-    assert marks.blind.dtype == np.bool_
-    assert marks.kind.shape == marks.blind.shape == (m,)
+    assert marks.unseen.dtype == np.int64
+    assert (marks.unseen >= 0).all()
+    assert marks.kind.shape == marks.unseen.shape == (m,)
     assert (marks.begun_ns <= marks.t_ns).all()
     assert (marks.t_ns[1:] >= marks.t_ns[:-1]).all()
     _check_sizes(marks.rss, marks.high)

@@ -112,6 +112,6 @@ def _marks(phases: int, start: int, duration: int, paths: tuple[str, ...], exact
         name=number % len(paths),
         rss=rss,
         high=rss + (5 * MiB if exact else 0),
-        blind=np.zeros(2 * phases, bool),
+        unseen=np.zeros(2 * phases, np.int64),
         names=tuple(paths),
     )

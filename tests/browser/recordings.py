@@ -74,7 +74,7 @@ def with_marks(
         name=columns[:, 3],
         rss=rss,
         high=rss + MiB,
-        blind=np.zeros(len(t), bool),
+        unseen=np.zeros(len(t), np.int64),
         names=tuple(names),
         details={i: phase[4] for i, phase in enumerate(phases) if phase[4]},
     )

@@ -38,7 +38,7 @@ def only_marks():
     none = np.empty(0, np.int64)
     series = base.series["host.rss"]
     empty = replace(series, t_ns=none, begun_ns=none, value=none, high=none,
-                    blind=np.empty(0, bool))  # fmt: skip
+                    unseen=np.empty(0, np.int64))  # fmt: skip
     marks = replace(base.marks, rss=np.full(2, -1), high=np.full(2, -1))
     return replace(base, series={"host.rss": empty}, marks=marks)
 

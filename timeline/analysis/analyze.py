@@ -136,11 +136,11 @@ def _channel(
     top = first_largest(readings.high, 0, len(readings))
     at = int(readings.t_ns[top]) - start
     exact, reason = channel.exact, channel.reason
-    unknown = len(readings) - int(readings.known.sum())
     # The first reading covers all the time before it, known or not.
-    if exact and unknown:
+    above = int((readings.ceiling > readings.high[top]).sum())
+    if exact and above:
         exact = False
-        reason = f"{unknown} of {len(readings)} readings have no high-water mark to rely on"
+        reason = f"{above} of {len(readings)} readings leave it open whether there was more"
     if channel.name != HOST:
         # The kernel's word after the end is of the host's memory.
         run = replace(run, last=0)

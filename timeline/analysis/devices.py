@@ -19,7 +19,7 @@ BY_PHASE = ("allocated", "reserved")
 def marks_of(marks: Marks, channel: str) -> Marks:
     """The marks with their readings of another channel in the place of the host's."""
     value, high = marks.devices[channel]
-    return replace(marks, rss=value, high=high, blind=np.zeros(len(marks), np.bool_))
+    return replace(marks, rss=value, high=high, unseen=np.zeros(len(marks), np.int64))
 
 
 def merged(recording: Recording, channel: str) -> Readings:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timeline.analysis.readings import Readings, all_true, largest
+from timeline.analysis.readings import NO_CEILING, Readings, all_true, largest
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
 from timeline.recording.types import UNKNOWN, Bools, Ints, Kind, Marks
 
@@ -120,7 +120,7 @@ def measure(spans: Spans, readings: Readings) -> Peaks:
     if n == 0:
         nothing = np.full(len(start), UNKNOWN, np.int64)
         no = np.zeros(len(start), np.bool_)
-        return Peaks(nothing, nothing, nothing, no, np.full_like(nothing, _ANY))
+        return Peaks(nothing, nothing, nothing, no, np.full_like(nothing, NO_CEILING))
     before = readings.value[np.clip(start - 1, 0, n - 1)]
     after = readings.value[np.clip(stop - 1, 0, n - 1)]
 
@@ -137,9 +137,10 @@ def measure(spans: Spans, readings: Readings) -> Peaks:
     until = np.where(spans.ended, stop, _looked_after(spans.end_ns, readings) + 1)
     covered = until <= n
     until = np.minimum(np.maximum(until, since), n)
-    covered &= all_true(readings.whole, since, until)
-    bound = np.where(covered, largest(readings.high, since, until), _ANY)
-    closed = spans.begun & spans.ended & covered
+    covered &= all_true(readings.placed, since, until)
+    bound = np.where(covered, largest(readings.ceiling, since, until), NO_CEILING)
+    seen = all_true(readings.ceiling == readings.high, since, until)
+    closed = spans.begun & spans.ended & covered & seen
     return Peaks(peak, before, after, closed | (bound <= peak), bound)
 
 

@@ -8,9 +8,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from timeline.recording.format import LIMIT
 from timeline.recording.types import UNKNOWN, Bools, Channel, Ints, Marks, Series
 
 T = TypeVar("T", bound=np.generic)
+
+NO_CEILING = LIMIT
+"""More than any process can have."""
 
 _LATE_NS = 200_000
 """Reading a sample takes 40 µs. What a longer one holds up against a mark is not known."""
@@ -24,8 +28,10 @@ class Readings:
         begun_ns, t_ns: [n] monotonic, in the order of the latter.
         value: [n] the quantity then.
         high: [n] maximum since the reading before; equal to ``value`` where not known.
-        known: [n] bool, ``high`` came from the kernel and nothing moved unseen beside it.
-        whole: [n] bool, nothing of the time since the reading before was lost to a phase.
+        known: [n] bool, ``high`` came from the kernel.
+        ceiling: [n] what the time since the reading before cannot have been above; ``high`` where
+            nothing moved unseen, `NO_CEILING` where it is not known.
+        placed: [n] bool, what is told lies on a known side of every mark.
         own: [n] ``high`` as far as it can be told to lie on one side of every mark, else
             ``UNKNOWN``.
         of_mark: [m] position of each mark's reading, ``UNKNOWN`` for marks with time alone.
@@ -36,7 +42,8 @@ class Readings:
     value: Ints
     high: Ints
     known: Bools
-    whole: Bools
+    ceiling: Ints
+    placed: Bools
     own: Ints
     of_mark: Ints
 
@@ -64,7 +71,7 @@ def merge(series: Series | None, marks: Marks | None) -> Readings:
 
     begun, t = merged(series.begun_ns, marks.begun_ns), t[order]
     value, high = merged(series.value, marks.rss), merged(series.high, marks.high)
-    blind = merged(series.blind, marks.blind)
+    unseen = merged(series.unseen, marks.unseen)
     known = high != UNKNOWN
     high = np.where(known, high, value)
 
@@ -76,14 +83,22 @@ def merge(series: Series | None, marks: Marks | None) -> Readings:
     # before its next read; what a mark loses lies before its time.
     at = np.arange(len(t))
     before = np.concatenate(([-1], np.maximum.accumulate(np.where(sampled, at, -1))))[:-1]
-    lost = np.where(before >= 0, blind[before], False) | (blind & ~sampled)
+    # Up to there memory cannot have been over what the reading before saw and what grew meanwhile.
+    # Without a reset in between the mark tells of that reading's value too, and nothing is lost.
+    later = np.where((before >= 0) & (before < at - 1), unseen[before], 0)
+    above = value + unseen
+    ceiling = np.where(known, np.where(sampled, high, np.maximum(high, above)), NO_CEILING)
+    ceiling[1:] = np.maximum(ceiling[1:], above[:-1] + later[1:])
+    ceiling[-1:] = np.maximum(ceiling[-1:], above[-1:])
+    ceiling = np.minimum(ceiling, NO_CEILING)
     return Readings(
         begun_ns=begun,
         t_ns=t,
         value=value,
         high=high,
-        known=known & ~blind,
-        whole=known & ~lost & ~(torn & (t - begun > _LATE_NS)),
+        known=known,
+        ceiling=ceiling,
+        placed=~(torn & (t - begun > _LATE_NS)),
         own=np.where(torn, UNKNOWN, high),
         of_mark=of_mark,
     )
@@ -91,7 +106,7 @@ def merge(series: Series | None, marks: Marks | None) -> Readings:
 
 def _no_samples() -> Series:
     none, channel = np.empty(0, np.int64), Channel("", "byte", "none", exact=False)
-    return Series(channel, none, none, none, none, np.empty(0, np.bool_))
+    return Series(channel, none, none, none, none, none)
 
 
 def _highest_passed(begun: Ints, t: Ints, high: Ints, sampled: Bools) -> Ints:

@@ -124,7 +124,7 @@ def _ooms(trace: Any) -> Marks:
         name=np.zeros(count, np.int64),
         rss=unknown,
         high=unknown,
-        blind=np.zeros(count, bool),
+        unseen=np.zeros(count, np.int64),
         names=("out of memory",),
     )
 

@@ -316,6 +316,6 @@ def _marks(calls: list[_Call]) -> Marks:
         name=table[:, 6],
         rss=table[:, 7],
         high=np.full(len(t), UNKNOWN, np.int64),
-        blind=np.zeros(len(t), np.bool_),
+        unseen=np.zeros(len(t), np.int64),
         names=tuple(index),
     )

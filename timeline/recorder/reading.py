@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 # Bound here, so that a later patch of resource.getrusage does not change what we read.
 _getrusage: Any = resource and resource.getrusage
 
-Reading = tuple[int, int, int, int, bool]
-"""begun_ns, t_ns, rss, high (bytes), and whether memory moved unseen between read and reset."""
+Reading = tuple[int, int, int, int, int]
+"""begun_ns, t_ns, rss, high, and by how much memory can have grown unseen between read and reset.
+
+The last three in bytes."""
 
 _INTERRUPTED_NS = 200_000
 """A read and its reset take 2 µs; past this the thread was interrupted between the two, and the
 reading is not relied on if there were page faults meanwhile."""
+
+_FAULT_BYTES = 2 << 20
+"""The most that a page fault adds to RSS: a huge page."""
 
 SLACK_LIMIT = 1 << 20
 """Past this many bytes the quick counters are too coarse: see `counter_slack`."""
@@ -101,14 +106,15 @@ class OwnMemory:
         t = now()
         # The two counters are read by different kernel paths, up to some hundred KiB apart.
         high = max(high_kib << 10, rss)
-        blind = False
+        unseen = 0
         if t - begun > _INTERRUPTED_NS:
             # RSS cannot have grown without a page fault, by whichever thread.
             after = _getrusage(0)
-            blind = after.ru_minflt + after.ru_majflt != before.ru_minflt + before.ru_majflt
+            faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
+            unseen = faults * _FAULT_BYTES
         if high > self.overall:
             self.overall = high
-        return begun, t, rss, high, blind
+        return begun, t, rss, high, unseen
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -294,13 +294,13 @@ class Session:
         if own is None:
             return f',"t":{self._now()}{figures}'
         try:
-            begun, t, rss, high, blind = own.read()
+            begun, t, rss, high, most = own.read()
         except (OSError, ValueError, IndexError) as error:
             self.own = None
             own.close()
             self.missing(f"marks carry time alone from here: {error}")
             return f',"t":{self._now()}{figures}'
-        unseen = ',"x":1' if blind else ""
+        unseen = f',"x":{most}' if most else ""
         return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}{figures}'
 
     def _write(self, line: str) -> None:

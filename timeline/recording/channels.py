@@ -86,4 +86,4 @@ def _read_streams(
 
 def _empty(channel: Channel) -> Series:
     none = np.empty(0, np.int64)
-    return Series(channel, none, none, none, none, np.empty(0, np.bool_))
+    return Series(channel, none, none, none, none, np.empty(0, np.int64))

@@ -158,7 +158,7 @@ class Events:
         # Two threads may have written in another order than they looked at the clock.
         order = np.argsort(rows[:, 2], kind="stable")
         rows = rows[order]
-        kind, begun, t, phase, parent, thread, name, rss, high, blind = map(
+        kind, begun, t, phase, parent, thread, name, rss, high, unseen = map(
             np.ascontiguousarray, rows.T
         )
         return Marks(
@@ -171,7 +171,7 @@ class Events:
             name=name,
             rss=rss,
             high=high,
-            blind=blind.astype(np.bool_),
+            unseen=unseen,
             names=tuple(self._cleaned),
             details=self._details,
             devices=self.devices.of_marks(order),
@@ -278,6 +278,9 @@ class Events:
             and (rss <= high <= SIZE_LIMIT or high == UNKNOWN)
         ):
             took, rss, high = self._possible(t, took, rss, high)
+        # 1 stands for something unseen whose bound is not known.
+        most = unseen if type(unseen) is int and unseen > 0 else 0
+        most = min(most, LIMIT) if most != 1 else LIMIT
         if not self._readings:
             rss, high, unseen = UNKNOWN, UNKNOWN, 0
         elif "cuda" in record and not self.devices.add(

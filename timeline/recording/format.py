@@ -57,6 +57,10 @@ HIGH_IS_KNOWN = 1
 """Bit of ``flags``: ``hwm`` is the maximum since the reading before, whoever took that."""
 BLIND = 2
 """Bit of ``flags``: memory moved between the read and the reset, where no ``hwm`` will tell it."""
+UNSEEN_SHIFT, UNSEEN_UNIT = 2, 64 << 10
+"""The bits of ``flags`` above `BLIND`: the most that RSS can have grown there, in units of
+64 KiB; 0 where that is not known."""
+UNSEEN_MOST = (1 << 32 - UNSEEN_SHIFT) - 1
 
 LIMIT = 1 << 60
 """No time (36 years, in ns) is larger: what is, was not written by us. Sums and differences of a

@@ -23,9 +23,11 @@ from timeline.recording.format import (
     HOST_FIELDS,
     LIMIT,
     SIZE_LIMIT,
+    UNSEEN_SHIFT,
+    UNSEEN_UNIT,
     stream_of,
 )
-from timeline.recording.types import UNKNOWN, Bools, Channel, Ints, Series
+from timeline.recording.types import UNKNOWN, Channel, Ints, Series
 
 _HEADER = re.compile(
     rb"\{'descr': \[(.*)\], 'fortran_order': False, 'shape': \(([0-9]{1,18}),\), \} *\n"
@@ -42,7 +44,7 @@ class Stream:
     Attributes:
         name: the file's name.
         rows: [n] structured, as they were read.
-        begun_ns, t_ns, blind: [n] what all channels of the stream share, as in `Series`.
+        begun_ns, t_ns, unseen: [n] what all channels of the stream share, as in `Series`.
         damage: sentences, added to while channels are taken out.
     """
 
@@ -50,7 +52,7 @@ class Stream:
     rows: NDArray[np.void]
     begun_ns: Ints
     t_ns: Ints
-    blind: Bools
+    unseen: Ints
     damage: list[str]
 
     @property
@@ -87,7 +89,7 @@ class Stream:
                 False,
                 channel.reason or f"{lacking} of {len(highs)} samples carry no high-water mark",
             )
-        return Series(channel, self.begun_ns, self.t_ns, values, highs, self.blind)
+        return Series(channel, self.begun_ns, self.t_ns, values, highs, self.unseen)
 
     def _sizes(self, field: str) -> Ints:
         rows = self.rows
@@ -169,10 +171,12 @@ def _in_order(name: str, rows: NDArray[np.void], damage: list[str]) -> Stream:
             damage.append(
                 f"{name}: {int(wrong.sum())} of {len(t)} rows began before the one before"
             )
-    blind = np.zeros(len(rows), np.bool_)
+    unseen = np.zeros(len(rows), np.int64)
     if "flags" in names and rows.dtype["flags"].kind in "iu":
-        blind = rows["flags"] & BLIND != 0
-    return Stream(name, rows, begun, t, blind, damage)
+        flags = rows["flags"].astype(np.int64)
+        most = (flags >> UNSEEN_SHIFT) * UNSEEN_UNIT
+        unseen = np.where(flags & BLIND == 0, 0, np.where(most > 0, most, LIMIT))
+    return Stream(name, rows, begun, t, unseen, damage)
 
 
 def _parse_header(header: bytes) -> tuple[np.dtype[np.void] | None, int]:

@@ -59,7 +59,8 @@ class Series:
         value: [n] the quantity at that moment.
         high: [n] its maximum since the reading before, whoever took that; ``UNKNOWN`` where the
             high-water mark could not be read or reset. Never under ``value`` where known.
-        blind: [n] bool, memory moved unseen between the read and its reset.
+        unseen: [n] bytes, the most that memory can have grown between the read and its reset, which
+            nothing tells of; 0 where they were one moment, `LIMIT` where it is not known.
     """
 
     channel: Channel
@@ -67,7 +68,7 @@ class Series:
     t_ns: Ints
     value: Ints
     high: Ints
-    blind: Bools
+    unseen: Ints
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -115,7 +116,7 @@ class Marks:
         name: [m] index into ``names``: the phase's path or the text; ``UNKNOWN`` for READING.
         rss: [m] ``host.rss`` at the mark.
         high: [m] the maximum since the reading before, whoever took that.
-        blind: [m] bool, memory moved unseen between the read and its reset.
+        unseen: [m] bytes, as in `Series`.
         names: every path and text once.
         details: by phase number, what more is known of it, such as the class of a module.
         devices: by channel, such as ``torch.cuda0.allocated``, [m] its value at the mark and [m]
@@ -131,7 +132,7 @@ class Marks:
     name: Ints
     rss: Ints
     high: Ints
-    blind: Bools
+    unseen: Ints
     names: tuple[str, ...]
     details: Mapping[int, str] = field(default_factory=dict)
     devices: Mapping[str, tuple[Ints, Ints]] = field(default_factory=dict)
@@ -166,7 +167,7 @@ class Marks:
         """No marks at all."""
         bits, none = np.empty(0, np.uint8), np.empty(0, np.int64)
         return cls(
-            bits, none, none, none, none, none, none, none, none, np.empty(0, np.bool_), names=()
+            bits, none, none, none, none, none, none, none, none, np.empty(0, np.int64), names=()
         )
 
 

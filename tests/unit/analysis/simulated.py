@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from timeline.recording.format import LIMIT
 from timeline.recording.types import Channel, Kind, Marks, Recording, Run, Series
 
 US = 1_000
@@ -31,7 +32,7 @@ class World:
     open: list = field(default_factory=list)
     numbers: int = 0
     reading: list = field(default_factory=list)
-    moved: bool = False
+    grown: int = 0
 
     def tick(self, ns=US):
         self.clock += ns
@@ -42,10 +43,10 @@ class World:
     def change(self, level):
         """Memory grows or shrinks. A sampler that this happens to in the middle is held up."""
         self.tick(HELD_UP if self.reading else US)
+        self.grown += max(level - self.level, 0)
         self.level = level
         self.mark = max(self.mark, level)
         self.history.append((self.clock, level))
-        self.moved = True
 
     def look(self, exact):
         begun = self.tick()
@@ -75,7 +76,7 @@ class World:
             self.reading = [self.tick()]
         elif len(self.reading) == 1:
             self.reading += [self.level, self.mark]
-            self.moved = False
+            self.grown = 0
             self.tick()
         elif len(self.reading) == 3:
             self.reading.append(self.tick())
@@ -83,7 +84,9 @@ class World:
             begun, rss, high, t = self.reading
             self.mark = self.level
             self.tick()
-            self.samples.append((begun, t, rss, high, self.moved))
+            # Now and then it is not known how much it was.
+            unseen = LIMIT if self.grown and self.clock % 7 == 0 else self.grown
+            self.samples.append((begun, t, rss, high, unseen))
             self.reading = []
 
     def sample(self):
@@ -116,13 +119,13 @@ class World:
             name=column(names.index(row[7]) for row in rows),
             rss=column(row[3] for row in rows),
             high=column(row[4] for row in rows),
-            blind=np.zeros(len(rows), bool),
+            unseen=np.zeros(len(rows), np.int64),
             names=names,
         )
-        begun, t, rss, high, blind = zip(*self.samples, strict=True) if self.samples else [()] * 5
+        begun, t, rss, high, unseen = zip(*self.samples, strict=True) if self.samples else [()] * 5
         channel = Channel("host.rss", "byte", "linux", exact=True)
         series = Series(
-            channel, column(begun), column(t), column(rss), column(high), np.array(blind, bool)
+            channel, column(begun), column(t), column(rss), column(high), column(unseen)
         )
         return make(series, marks, end=self.clock, **run)
 

@@ -42,7 +42,7 @@ def marks(*rows, names=("a", "b", "c"), thread=()):
         name=column(name),
         rss=column(rss),
         high=column(rss),
-        blind=np.zeros(len(rows), bool),
+        unseen=np.zeros(len(rows), np.int64),
         names=names,
     )
 
@@ -169,7 +169,7 @@ def test_high_water_marks_that_are_not_known_make_the_run_and_its_phases_inexact
         series([5, 15, 25], [7, 8, 9], [7, -1, 9]), marks((B, 10, 0, 0, 7), (E, 20, 0, 0, 7))
     )
     assert not it.channels[0].exact
-    assert it.channels[0].reason == "1 of 5 readings have no high-water mark to rely on"
+    assert it.channels[0].reason == "1 of 5 readings leave it open whether there was more"
     assert not it.phases[0].peak[HOST].exact
     assert it.phases[0].peak[HOST].bytes == 8
 

@@ -42,13 +42,13 @@ def equal(a, b):
     assert a.series.keys() == b.series.keys()
     for name in a.series:
         assert a.series[name].channel == b.series[name].channel
-        for column in ("begun_ns", "t_ns", "value", "high", "blind"):
+        for column in ("begun_ns", "t_ns", "value", "high", "unseen"):
             np.testing.assert_array_equal(
                 getattr(a.series[name], column), getattr(b.series[name], column)
             )
     assert a.marks.names == b.marks.names
     for column in (
-        "kind", "begun_ns", "t_ns", "phase", "parent", "thread", "name", "rss", "high", "blind"
+        "kind", "begun_ns", "t_ns", "phase", "parent", "thread", "name", "rss", "high", "unseen"
     ):  # fmt: skip
         np.testing.assert_array_equal(getattr(a.marks, column), getattr(b.marks, column))
     return True

@@ -15,7 +15,7 @@ from timeline.errors import UsageError
 from timeline.recorder.overall import make_overall
 from timeline.recorder.probes import BACKENDS, open_probe, resolve
 from timeline.recorder.probes.linux import LinuxProbe
-from timeline.recording.format import BLIND, HIGH_IS_KNOWN
+from timeline.recording.format import BLIND, HIGH_IS_KNOWN, UNSEEN_SHIFT, UNSEEN_UNIT
 
 MIB = 1 << 20
 
@@ -161,10 +161,8 @@ def test_a_mark_that_cannot_be_reset_is_a_sentence(target, monkeypatch):
 
 
 @linux
-@pytest.mark.parametrize(("meanwhile", "flag"), [(200, BLIND), (0, 0)])
-def test_a_late_reset_is_blind_only_if_pages_were_taken_meanwhile(
-    meanwhile, flag, target, monkeypatch
-):
+@pytest.mark.parametrize("meanwhile", [200, 0])
+def test_a_late_reset_tells_how_much_can_have_grown_meanwhile(meanwhile, target, monkeypatch):
     probe = LinuxProbe(target.pid)
     target.tell("spike", 50)
     real = os.write
@@ -177,7 +175,11 @@ def test_a_late_reset_is_blind_only_if_pages_were_taken_meanwhile(
         return real(fd, data)
 
     monkeypatch.setattr(os, "write", late)
-    assert probe.read()[2] == HIGH_IS_KNOWN | flag
+    flags = probe.read()[2]
+    unseen = (flags >> UNSEEN_SHIFT) * UNSEEN_UNIT
+    assert flags & HIGH_IS_KNOWN
+    assert bool(flags & BLIND) == bool(meanwhile)
+    assert (unseen >= 200 * MIB) if meanwhile else unseen == 0
     monkeypatch.undo()
     assert probe.read()[2] == HIGH_IS_KNOWN
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from invariants import check_invariants
 
+from timeline.recording.format import LIMIT
 from timeline.recording.reader import load_directory
 from timeline.recording.types import UNKNOWN, Kind
 
@@ -25,7 +26,7 @@ def test_a_phase_has_one_number_one_name_and_its_readings(load_lines):
     assert marks.rss.tolist() == [50, 70]
     assert marks.high.tolist() == [60, 90]
     assert marks.thread.tolist() == [7, 7]
-    assert marks.blind.tolist() == [False, False]
+    assert marks.unseen.tolist() == [0, 0]
     assert recording.damage == ()
 
 
@@ -40,9 +41,12 @@ def test_every_kind_of_line_is_read(golden):
     assert (recording.marks.kind == Kind.READING).sum() == 1
 
 
-def test_a_reading_taken_blind_is_visible(load_lines):
-    recording = load_lines(BEGIN, END.replace('"hwm"', '"x":1,"hwm"'))
-    assert recording.marks.blind.tolist() == [False, True]
+@pytest.mark.parametrize(
+    ("written", "read"), [("1", LIMIT), ("2097152", 2 << 20), ("-5", 0), ('"1"', 0), ("true", 0)]
+)
+def test_what_grew_unseen_in_a_reading_is_visible(written, read, load_lines):
+    recording = load_lines(BEGIN, END.replace('"hwm"', f'"x":{written},"hwm"'))
+    assert recording.marks.unseen.tolist() == [0, read]
     assert recording.marks.high.tolist() == [60, 90]
 
 

@@ -40,7 +40,7 @@ def test_what_is_read_of_format_1():
     assert len(host) == 60
     assert host.channel.exact
     assert host.high.max() == host.value[31] + (512 << 20)
-    assert host.blind.nonzero()[0].tolist() == [40]
+    assert host.unseen.nonzero()[0].tolist() == [40]
     assert len(recording.series["children.rss"]) == 12
     assert recording.missing[0] == "no GPU: driver not loaded"
     assert len(recording.marks) == 26

@@ -13,6 +13,7 @@ from timeline.recording.format import (
     HOST_FIELDS,
     LIMIT,
     SIZE_LIMIT,
+    UNSEEN_SHIFT,
 )
 from timeline.recording.reader import load_directory
 from timeline.recording.samples import _longest_in_order
@@ -31,7 +32,7 @@ def test_rows_come_back_as_they_were_written(load_rows):
     assert series.value.tolist() == list(range(50))
     assert series.high.tolist() == [i + 7 for i in range(50)]
     assert series.channel.exact
-    assert not series.blind.any()
+    assert not series.unseen.any()
     check_invariants(recording)
 
 
@@ -113,10 +114,11 @@ def test_impossible_sizes_are_unknown(load_rows):
 
 
 def test_a_mark_without_its_flag_is_unknown(load_rows):
-    recording = load_rows([row(0), row(1, flags=0), row(2, flags=HIGH_IS_KNOWN | BLIND)])
+    unknown, bounded = HIGH_IS_KNOWN | BLIND, HIGH_IS_KNOWN | BLIND | 3 << UNSEEN_SHIFT
+    recording = load_rows([row(0), row(1, flags=0), row(2, flags=unknown), row(3, flags=bounded)])
     series = recording.series["host.rss"]
-    assert series.high.tolist() == [8192, UNKNOWN, 8192]
-    assert series.blind.tolist() == [False, False, True]
+    assert series.high.tolist() == [8192, UNKNOWN, 8192, 8192]
+    assert series.unseen.tolist() == [0, 0, LIMIT, 3 * 64 << 10]
     assert not series.channel.exact
 
 

@@ -64,9 +64,7 @@ def test_without_a_reading_there_is_no_peak_and_no_zero():
     empty = recording(1, 0)
     series = empty.series["host.rss"]
     none = np.empty(0, np.int64)
-    series = replace(
-        series, begun_ns=none, t_ns=none, value=none, high=none, blind=none.astype(bool)
-    )
+    series = replace(series, begun_ns=none, t_ns=none, value=none, high=none, unseen=none)
     analysis = analyze(replace(empty, series={"host.rss": series}, marks=Marks.none()))
     host = document(analysis)["channels"]["host.rss"]
     assert (host["peak"], host["peak_t_s"], host["baseline"]) == (None, None, None)

@@ -55,7 +55,7 @@ def with_channels(made, *names):
     more = {
         name: Series(
             Channel(name, "byte", "linux", False, "there is no high-water mark of it"),
-            host.begun_ns, host.t_ns, host.value // (i + 2), unknown, host.blind,
+            host.begun_ns, host.t_ns, host.value // (i + 2), unknown, host.unseen,
         )
         for i, name in enumerate(names)
     }  # fmt: skip

@@ -88,7 +88,7 @@ def killed():
         )
         for each in vague
     ]
-    reason = "2 of 1312 readings have no high-water mark to rely on"
+    reason = "2 of 1312 readings leave it open whether there was more"
     children = Channel("children.rss", "byte", "linux", exact=False, reason="read without a mark")
     none = np.empty(0, np.int64)
     return replace(

@@ -7,7 +7,13 @@ import time
 
 from timeline.recorder.reading import out_of_the_way
 from timeline.recording.alive import stat_fields
-from timeline.recording.format import BLIND, HIGH_IS_KNOWN
+from timeline.recording.format import (
+    BLIND,
+    HIGH_IS_KNOWN,
+    UNSEEN_MOST,
+    UNSEEN_SHIFT,
+    UNSEEN_UNIT,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,8 +119,9 @@ class LinuxProbe:
             before, self._huge_faults = self._huge_faults, _huge_faults()
             small = before == self._huge_faults is not None
             most_kib = SMALL_FAULT_KIB if small else HUGE_FAULT_KIB
-            if rss + (self._faults() - faults) * most_kib > high:
-                flags |= BLIND
+            most = -(-(self._faults() - faults) * most_kib * 1024 // UNSEEN_UNIT)
+            if most:
+                flags |= BLIND | min(most, UNSEEN_MOST) << UNSEEN_SHIFT
         return t, t - begun, flags, rss << 10, max(rss, high) << 10
 
     def _faults(self) -> int:
