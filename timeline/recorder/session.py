@@ -197,10 +197,10 @@ class Session:
         if own is None:
             return None
         try:
-            begun, t, rss, high, blind = reading = own.read()
+            begun, t, rss, high, most = reading = own.read()
         except (OSError, ValueError, IndexError):
             return None  # the next mark finds out, and says so
-        unseen = ',"x":1' if blind else ""
+        unseen = f',"x":{most}' if most else ""
         self._write(f'{{"k":"r","t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}}}\n')
         return reading
 
