@@ -282,13 +282,13 @@ class Events:
         most = unseen if type(unseen) is int and unseen > 0 else 0
         most = min(most, LIMIT) if most != 1 else LIMIT
         if not self._readings:
-            rss, high, unseen = UNKNOWN, UNKNOWN, 0
+            rss, high, most = UNKNOWN, UNKNOWN, 0
         elif "cuda" in record and not self.devices.add(
             len(self._marks) // _ROW_BYTES, t, record["cuda"]
         ):
             self._impossible += 1
         self._marks += _pack_row(
-            kind, t - took, t, phase, parent, thread, name, rss, high, unseen == 1
+            kind, t - took, t, phase, parent, thread, name, rss, high, most
         )
 
     def _possible(self, t: int, took: object, rss: object, high: object) -> tuple[int, int, int]:
