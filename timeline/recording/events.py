@@ -287,9 +287,7 @@ class Events:
             len(self._marks) // _ROW_BYTES, t, record["cuda"]
         ):
             self._impossible += 1
-        self._marks += _pack_row(
-            kind, t - took, t, phase, parent, thread, name, rss, high, most
-        )
+        self._marks += _pack_row(kind, t - took, t, phase, parent, thread, name, rss, high, most)
 
     def _possible(self, t: int, took: object, rss: object, high: object) -> tuple[int, int, int]:
         """A reading without the parts that cannot be right."""
