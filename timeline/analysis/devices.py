@@ -16,6 +16,9 @@ BY_PHASE = ("allocated", "reserved")
 """Figures of torch's allocator of which each phase's peak is told."""
 
 
+_FRESH_NS = 1_000_000_000
+
+
 def marks_of(marks: Marks, channel: str) -> Marks:
     """The marks with their readings of another channel in the place of the host's."""
     value, high = marks.devices[channel]
@@ -105,9 +108,11 @@ def _memory(
         of_allocated, of_reserved = _most(allocated, t), _most(reserved, t)
         first = int(allocated.t_ns[0])
         # The two are not read at one moment: what the driver tells counts from its own.
-        apart = (
-            np.maximum(used.value - _held(reserved, used.t_ns), 0) if used is not None else nothing
-        )
+        apart = nothing
+        if used is not None:
+            by_then = np.searchsorted(reserved.t_ns, used.t_ns, side="right") - 1
+            held = np.where(by_then >= 0, reserved.value[np.maximum(by_then, 0)], 0)
+            apart = np.maximum(used.value - held, 0)
         outside = _held_values(used.t_ns, apart, t) if by_driver and used is not None else nothing
         at = int(allocated.t_ns[top])
     else:
@@ -151,7 +156,10 @@ def _held(readings: Readings | None, t: Ints) -> Ints:
 
 def _held_values(of_t: Ints, values: Ints, t: Ints) -> Ints:
     place = np.searchsorted(of_t, t, side="right") - 1
-    return np.where(place >= 0, values[np.maximum(place, 0)], UNKNOWN)
+    # What the driver has not told for a while is not known any more.
+    fresh = _FRESH_NS if len(of_t) < 2 else max(_FRESH_NS, 5 * int(np.median(np.diff(of_t))))
+    held = (place >= 0) & (t - of_t[np.maximum(place, 0)] <= fresh)
+    return np.where(held, values[np.maximum(place, 0)], UNKNOWN)
 
 
 def _most(readings: Readings, t: Ints) -> Ints:

@@ -25,22 +25,6 @@ def devices_shown(analysis: Analysis, look: Look) -> list[list[str]]:
     return blocks
 
 
-def channels_of(analysis: Analysis) -> set[str]:
-    """The channels that these blocks tell of."""
-    prefixes = tuple(
-        prefix
-        for memory in analysis.devices
-        for prefix in (
-            f"{memory.device.name}." if memory.device.name else "",
-            f"torch.cuda{memory.device.cuda}." if memory.device.cuda >= 0 else "",
-        )
-        if prefix
-    )
-    return {
-        each.channel.name for each in analysis.channels if each.channel.name.startswith(prefixes)
-    }
-
-
 def _block(analysis: Analysis, memory: DeviceMemory, look: Look) -> list[str]:
     lines = look.lines(f"{title(memory)}: {peak_words(analysis, memory)}", "", "  ")
     for words in (layers_words(memory), trouble_words(memory)):

@@ -22,6 +22,22 @@ def main_channel(memory: DeviceMemory) -> str:
     return f"{memory.device.name}.used"
 
 
+def channels_of(analysis: Analysis) -> set[str]:
+    """The channels that the GPUs' own part of a view tells of."""
+    prefixes = tuple(
+        prefix
+        for memory in analysis.devices
+        for prefix in (
+            f"{memory.device.name}." if memory.device.name else "",
+            f"torch.cuda{memory.device.cuda}." if memory.device.cuda >= 0 else "",
+        )
+        if prefix
+    )
+    return {
+        each.channel.name for each in analysis.channels if each.channel.name.startswith(prefixes)
+    }
+
+
 def peak_words(analysis: Analysis, memory: DeviceMemory) -> str:
     """Such as ``allocated peak 3.00 GiB at 1.20 s in step/backward, exact``."""
     summary = summary_of(analysis, main_channel(memory))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.types import Analysis
+from timeline.analysis.types import HOST, Analysis
 from timeline.units import format_bytes
+from timeline.views.device_words import channels_of
 
 FURTHEST = 1.6
 """Times the highest peak: a limit further up would press the curve down to tell nothing new."""
@@ -43,6 +44,12 @@ def drawn_limits(analysis: Analysis, highest: int) -> tuple[DrawnLimit, ...]:
     return tuple(DrawnLimit(size, f"{_TEXTS[name]}, {format_bytes(size)}") for size, name in lines)
 
 
-def shown_at_first(name: str) -> bool:
-    """Whether a channel is drawn without being asked for."""
-    return not name.startswith(_ON_REQUEST)
+def shown_at_first(analysis: Analysis, name: str) -> bool:
+    """Whether a channel is drawn without being asked for.
+
+    GPUs have plots of their own: beside a program's host memory theirs would be the chart. What is
+    no memory is drawn nowhere.
+    """
+    unit = analysis.curves[name].channel.unit
+    of_device = HOST in analysis.curves and name in channels_of(analysis)
+    return unit == "byte" and not name.startswith(_ON_REQUEST) and not of_device

@@ -96,6 +96,15 @@ def channel_color(palette: Palette, place: int, name: str) -> str:
     return palette.curve if name == HOST else palette.others[place % len(palette.others)]
 
 
+def layer_colors(palette: Palette) -> dict[str, str]:
+    """The colours of a GPU's layers: what torch holds in one hue, and what is outside in grey."""
+    return {
+        "allocated": palette.curve,
+        "cached": palette.envelope,
+        "outside torch": palette.rest,
+    }
+
+
 def ink_on(color: str) -> str:
     """Black or white, whichever is easier to read on ``#rrggbb``."""
     red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))

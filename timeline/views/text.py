@@ -7,7 +7,8 @@ from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.anatomy_text import lines_of
 from timeline.views.children_text import children_block
-from timeline.views.device_text import channels_of, devices_shown
+from timeline.views.device_text import devices_shown
+from timeline.views.device_words import channels_of
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.family import sums
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
@@ -107,7 +108,6 @@ def _other_channels(analysis: Analysis, look: Look) -> list[str]:
         and each.channel.unit == "byte"
         and each.channel.name not in of_devices
     ]
-    others = [each for each in analysis.channels if each != _first(analysis)]
     if sums(analysis):  # the block of the children tells of these
         others = [each for each in others if each.channel.name not in FAMILY]
     highest = sorted(others, key=lambda each: -each.peak)[:CHANNELS_SHOWN]

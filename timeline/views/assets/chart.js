@@ -23,7 +23,8 @@ class Chart {
     this.hidden = new Set();
     this.times = this.model("times");
     this.sizes = this.model("sizes");
-    this.plots = ["curve figure", "lanes figure"].map((n) => this.model(n)).filter(Boolean);
+    const names = ["curve figure", ...facts.devices, "lanes figure"];
+    this.plots = names.map((name) => this.model(name)).filter(Boolean);
     this.wholeSizes = this.sizes.end;
     for (const plot of this.plots) {
       for (const axis of plot.below) axis.formatter.doFormat = labelMoments;

@@ -8,9 +8,20 @@ from matplotlib.figure import Figure
 
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, Curve
 from timeline.units import format_duration
-from timeline.views.chart import curve, flags, keys, lanes, legend, lettering, limits, notes
+from timeline.views.chart import (
+    curve,
+    devices,
+    flags,
+    keys,
+    lanes,
+    legend,
+    lettering,
+    limits,
+    notes,
+)
 from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
+from timeline.views.device_layers import MOST_DEVICES
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.palette import Palette, channel_color
@@ -43,7 +54,7 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     over = max((each.bytes for each in lines), default=0) * height / (height - 0.12)
     top = max(max(highest, 1) * height / (height - curve.HEADROOM), over)
     labels = [lettering.width(label, SMALL) for _, label in byte_ticks(top, 20)]
-    left = _MARGIN + max(0.4, *labels) + 0.1
+    left = _MARGIN + max(0.4, devices.widest_label(analysis), *labels) + 0.1
     wide = width - _MARGIN - 0.1 - left
 
     # Where the plot begins depends on its keys, and these on which gaps are wide enough to see.
@@ -52,7 +63,9 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     y = 0.66 + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
     plot = replace(plot, box=replace(plot.box, top=y))
     lane_count = min(analysis.instances.lanes, lanes.MOST_LANES)
-    y = plot.box.bottom + (0.07 if lane_count else 0.0)
+    panels = devices.panels(analysis, plot, width)
+    y = panels[-1].bottom if panels else plot.box.bottom
+    y += 0.07 if lane_count else 0.0
     lanes_box = Box(left, y, wide, lane_count * _LANE)
     table = legend.table(analysis, room, palette.rest)
     table_box = Box(_MARGIN, lanes_box.bottom + 0.3, room, table.height)
@@ -77,6 +90,8 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     if not drawn:
         x, y = left + wide / 2, plot.box.top + height / 2
         sheet.text(x, y, "no memory was read", color=palette.faint, align="center")
+    for panel in panels:
+        devices.draw(sheet, analysis, panel)
     lanes.draw(sheet, lanes_box, analysis.instances, (begin_ns, end_ns), legend.colors_of(analysis))
     curve.time_axis(sheet, plot, lanes_box.bottom)
     legend.draw(sheet, table_box, table)
@@ -93,7 +108,7 @@ def _channels(analysis: Analysis) -> list[ChannelSummary]:
         for each in analysis.channels
         if each.channel.unit == "byte" and len(analysis.curves[each.channel.name].t_ns)
     ]
-    read = read[:1] + [each for each in read[1:] if shown_at_first(each.channel.name)]
+    read = read[:1] + [each for each in read[1:] if shown_at_first(analysis, each.channel.name)]
     highest = sorted(read[1:], key=lambda each: -each.peak)[:MOST_CHANNELS]
     return read[:1] + [each for each in read[1:] if each in highest]
 
@@ -122,11 +137,14 @@ def _left_out(analysis: Analysis, channels: int, flown: flags.Flown) -> list[str
     """What the picture has no room for."""
     deeper = analysis.instances.lanes - lanes.MOST_LANES
     read = sum(
-        len(curve.t_ns) > 0 and shown_at_first(name) for name, curve in analysis.curves.items()
+        len(curve.t_ns) > 0 and shown_at_first(analysis, name)
+        for name, curve in analysis.curves.items()
     )
     out = []
     if deeper > 0:
         out.append(f"Not drawn: {deeper:,} more lanes of deeper or overlapping phases")
+    if len(analysis.devices) > MOST_DEVICES:
+        out.append(f"Not drawn: {len(analysis.devices) - MOST_DEVICES:,} more GPUs")
     if read > channels:
         out.append(f"Not drawn: {read - channels:,} more channels")
     if flown.silent:

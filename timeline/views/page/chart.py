@@ -41,6 +41,7 @@ from timeline.analysis.decimation import Buckets, decimate
 from timeline.analysis.types import HOST, Analysis, Curve
 from timeline.views.band import told_in
 from timeline.views.limits import drawn_limits, shown_at_first
+from timeline.views.page import devices
 from timeline.views.page.colors import PAINT, Paint, color_of, color_of_channel
 
 BUCKETS = 1200
@@ -82,9 +83,10 @@ def build(analysis: Analysis, target: str) -> Chart:
     )  # fmt: skip
     has_lanes = len(analysis.instances) > 0
     top, paint = _curve(analysis, times, span_ns, axis=not has_lanes)
-    figures = [top, _lanes(analysis.instances.lanes, times)] if has_lanes else [top]
+    plots, of_devices = devices.plots(analysis, times, _figure)
+    figures = [top, *plots, *([_lanes(analysis.instances.lanes, times)] if has_lanes else [])]
     layout = column(*figures, sizing_mode="stretch_width", spacing=0, name="layout")
-    paint = [*PAINT, *paint]
+    paint = [*PAINT, *paint, *of_devices]
     # One walk over all models: select() takes one for each name, which is most of a second.
     named = {model.name: model for model in layout.references() if model.name}
     for name, property, color in paint:
@@ -142,7 +144,7 @@ def _curve(
     # The first channel last, so that it lies on top.
     for index, (name, view) in reversed(list(enumerate(views.items()))):
         t, value = view.line()
-        if not shown_at_first(name):
+        if not shown_at_first(analysis, name):
             t, value = t[:0], value[:0]
         line = Line(x="x", y="y", line_width=1.5, name=f"channel {index}")
         plot.add_glyph(_source(f"line {index}", x=t / 1e9, y=value), line)
@@ -188,7 +190,7 @@ def _curve(
 
 def largest_shown(analysis: Analysis) -> int:
     """The highest value of the channels that are shown at first."""
-    shown = (curve for name, curve in analysis.curves.items() if shown_at_first(name))
+    shown = (curve for name, curve in analysis.curves.items() if shown_at_first(analysis, name))
     return max((int(curve.high.max()) for curve in shown if len(curve.high)), default=0)
 
 

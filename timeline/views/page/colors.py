@@ -59,4 +59,6 @@ def color_of(theme: Theme, color: str) -> str:
 
 def color_of_channel(index: int, name: str) -> str:
     """The name of the colour of the line of a channel, by its place among the channels."""
-    return "curve" if name == HOST else f"others/{index}"
+    if name == HOST:
+        return "curve"
+    return f"others/{index % len(PALETTES['light'].others)}"

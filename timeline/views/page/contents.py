@@ -9,6 +9,7 @@ import numpy as np
 
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
 from timeline.views.limits import drawn_limits
+from timeline.views.page import devices
 from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart, largest_shown
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
@@ -49,6 +50,7 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         },
         "themes": {name: asdict(palette) for name, palette in PALETTES.items()},
         "paint": chart.paint,
+        "devices": devices.names(analysis),
     }
     return document, packer.texts
 

@@ -19,9 +19,10 @@ def channels(analysis: Analysis) -> str:
         name = each.channel.name
         color = color_of_channel(index, name)
         swatch = f"var(--{color.replace('/', '-')})"
-        peak = f"peak {'' if each.exact else '~'}{format_bytes(each.peak)}"
+        most = format_bytes(each.peak) if each.channel.unit == "byte" else f"{each.peak:,}"
+        peak = f"peak {'' if each.exact else '~'}{most}"
         read = len(analysis.curves[name].t_ns) > 0
-        checked = " checked" if shown_at_first(name) else ""
+        checked = " checked" if shown_at_first(analysis, name) else ""
         chips.append(
             f'<label style="--swatch:{swatch}"><input type="checkbox" value="{index}"{checked}>'
             f'<bdi style="color:{swatch}">{escaped(name)}</bdi>'
