@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from timeline.analysis.types import HOST, Analysis
 from timeline.units import format_bytes
 from timeline.views.device_words import channels_of
+from timeline.views.family import shown_beside
 
 FURTHEST = 1.6
 """Times the highest peak: a limit further up would press the curve down to tell nothing new."""
@@ -47,9 +48,10 @@ def drawn_limits(analysis: Analysis, highest: int) -> tuple[DrawnLimit, ...]:
 def shown_at_first(analysis: Analysis, name: str) -> bool:
     """Whether a channel is drawn without being asked for.
 
-    GPUs have plots of their own: beside a program's host memory theirs would be the chart. What is
+    Of the children the stacked sum is, and no other. GPUs have plots of their own: beside a program's host memory theirs would be the chart. What is
     no memory is drawn nowhere.
     """
     unit = analysis.curves[name].channel.unit
     of_device = HOST in analysis.curves and name in channels_of(analysis)
-    return unit == "byte" and not name.startswith(_ON_REQUEST) and not of_device
+    beside = shown_beside(analysis, name) and not name.startswith(_ON_REQUEST)
+    return unit == "byte" and beside and not of_device

@@ -30,6 +30,10 @@ class Palette:
     gap: str
     rest: str
     """Phases that have no colour of their own, because there are too many."""
+    body: str
+    """Under the first curve, where children are stacked on it."""
+    family: str
+    """The children that are."""
     others: tuple[str, ...]
     """Lines of channels beside the first, in turn."""
 
@@ -45,6 +49,8 @@ PALETTES: dict[Theme, Palette] = {
         peak="#c1121f",
         gap="#f3f4f6",
         rest="#b3b8c2",
+        body="#e6eef8",
+        family="#bfe5de",
         others=("#0f766e", "#9a3fb5", "#b45309", "#4d7c0f", "#0e86a8", "#475569"),
     ),
     "dark": Palette(
@@ -57,6 +63,8 @@ PALETTES: dict[Theme, Palette] = {
         peak="#ff6b6b",
         gap="#1d212b",
         rest="#565d6b",
+        body="#1b2738",
+        family="#1f4a49",
         others=("#4fd1c5", "#d08bea", "#f0a95b", "#a3d65c", "#67d5ee", "#a9b4c4"),
     ),
 }

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, Curve
 from timeline.units import format_duration
 from timeline.views.chart import (
+    children,
     curve,
     devices,
     flags,
@@ -59,7 +60,8 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
 
     # Where the plot begins depends on its keys, and these on which gaps are wide enough to see.
     plot = Plot(Box(left, 0.0, wide, height), begin_ns, end_ns, top)
-    key_rows = keys.rows(keys.of(palette, drawn, plot), room)
+    named = keys.of(palette, drawn, plot) + children.key(analysis, palette)
+    key_rows = keys.rows(named, room)
     y = 0.66 + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
     plot = replace(plot, box=replace(plot.box, top=y))
     lane_count = min(analysis.instances.lanes, lanes.MOST_LANES)
@@ -69,19 +71,24 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     lanes_box = Box(left, y, wide, lane_count * _LANE)
     table = legend.table(analysis, room, palette.rest)
     table_box = Box(_MARGIN, lanes_box.bottom + 0.3, room, table.height)
+    processes = children.table(analysis)
+    processes_top = table_box.bottom + (0.12 if processes and table.lines else 0.0)
+    processes_box = Box(_MARGIN, processes_top, room, children.height(processes))
     flown = flags.place(plot, analysis.marks)
     sentences = death_sentences(analysis)
     if headroom := headroom_sentence(analysis):
         sentences.append(headroom)
     sentences += notes.sentences(analysis) + _left_out(analysis, len(channels), flown)
     written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
-    notes_top = table_box.bottom + (0.12 if written and table.lines else 0.0)
+    tables = bool(table.lines or processes)
+    notes_top = processes_box.bottom + (0.12 if written and tables else 0.0)
     total = notes_top + len(written) * notes.ROW + 0.14
 
     sheet = Sheet(Figure(figsize=(width, total), dpi=dpi), palette)
     _heading(sheet, analysis, main, room)
     for i, row in enumerate(key_rows):
         keys.draw(sheet, _MARGIN, 0.72 + i * keys.ROW, row)
+    children.draw_band(sheet, plot, analysis)
     limits.draw(sheet, plot, lines)
     curve.draw(sheet, plot, drawn)
     flags.draw(sheet, plot, flown)
@@ -95,6 +102,7 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     lanes.draw(sheet, lanes_box, analysis.instances, (begin_ns, end_ns), legend.colors_of(analysis))
     curve.time_axis(sheet, plot, lanes_box.bottom)
     legend.draw(sheet, table_box, table)
+    children.draw(sheet, processes_box, processes)
     for i, line in enumerate(written):
         middle = notes_top + (i + 0.5) * notes.ROW
         sheet.text(_MARGIN, middle, line, size=notes.SIZE, color=palette.faint)
