@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from timeline.recording.types import (
@@ -9,6 +11,7 @@ from timeline.recording.types import (
     End,
     Kind,
     Marks,
+    Process,
     Recording,
     Run,
     Series,
@@ -85,6 +88,56 @@ def recording(
         marks=_marks(phases, start, duration, paths, exact),
         missing=("no GPU: this version records host memory only",),
     )
+
+
+def with_children(
+    recorded: Recording, names: tuple[str, ...], count: int, *, pss: bool = True
+) -> Recording:
+    """The recording with `count` children called by these names in turn, some of which overlap.
+
+    The i-th has a peak of i + 1 MiB and lives a fifth of the run; nine tenths of what it has is
+    shared with the target.
+    """
+    run = recorded.run
+    step = (run.ended_ns - run.started_ns) // 10
+    processes = []
+    for i in range(count):
+        found = run.started_ns + step + (i % 7) * step
+        t = found + np.array([0, step], np.int64)
+        marks = np.array([(i + 1) * MiB // 2, (i + 1) * MiB], np.int64)
+        processes.append(
+            Process(
+                number=i + 1,
+                pid=5000 + i,
+                up=0,
+                name="python",
+                command=names[i % len(names)],
+                forked=False,
+                began_ns=found - 4 * MS,
+                found_ns=found,
+                runs_since_ns=found,
+                gone_ns=found + 2 * step if i % 7 < 6 else 0,
+                t_ns=t,
+                rss=marks,
+                mark=marks,
+                pss_t_ns=t[1:],
+                pss=marks[1:] // 10,
+            )
+        )
+    t = run.started_ns + step * np.arange(1, 10, dtype=np.int64)
+    host = recorded.series["host.rss"]
+    own = host.value[np.searchsorted(host.t_ns, t).clip(0, len(host) - 1)]
+    alive = [sum(p.found_ns <= at < (p.gone_ns or 1 << 60) for p in processes) for at in t.tolist()]
+    rss = np.array(alive, np.int64) * 40 * MiB
+    series = dict(recorded.series)
+    columns = {"children.rss": rss, "total.rss": own + rss}
+    if pss:
+        columns |= {"children.pss": rss // 10, "host.pss": own, "total.pss": own + rss // 10}
+    for name, value in columns.items():
+        channel = Channel(name, "byte", "linux", False, "peaks are the largest samples")
+        none = np.full(len(t), -1, np.int64)
+        series[name] = Series(channel, t, t, value, none, np.zeros(len(t), bool))
+    return replace(recorded, series=series, processes=tuple(processes))
 
 
 def _wave(x: np.ndarray, phases: int) -> np.ndarray:

@@ -48,8 +48,8 @@ def drawn_limits(analysis: Analysis, highest: int) -> tuple[DrawnLimit, ...]:
 def shown_at_first(analysis: Analysis, name: str) -> bool:
     """Whether a channel is drawn without being asked for.
 
-    Of the children the stacked sum is, and no other. GPUs have plots of their own: beside a program's host memory theirs would be the chart. What is
-    no memory is drawn nowhere.
+    Of the children the stacked sum is, and no other. GPUs have plots of their own: beside a
+    program's host memory theirs would be the chart. What is no memory is drawn nowhere.
     """
     unit = analysis.curves[name].channel.unit
     of_device = HOST in analysis.curves and name in channels_of(analysis)

@@ -146,6 +146,7 @@ class Chart {
       if (!hidden) this.shown[curve.name] = view;
       fill(`line ${index}`, view.line, "x", "y");
       fill(`body ${index}`, view.body, "x", "low", "high");
+      if (this.facts.family) this.stack(curve, hidden, from, to, fill);
       if (curve.host) {
         fill("bands", view.band, "x", "low", "high");
         fill("outlines", view.outline, "x", "y");
@@ -164,6 +165,13 @@ class Chart {
     });
     this.model("dots").data = dots;
     this.drawPeak();
+  }
+
+  /** Up to the memory of all a colour, and over that, up to the target's own, another. */
+  stack(curve, hidden, from, to, fill) {
+    const area = (extreme) => (hidden ? null : curve.area(from, to, Math.round(this.width), extreme));
+    if (curve.name === this.facts.family) fill("family area", area(curve.top), "x", "low", "high");
+    if (curve.host) fill("under area", area(curve.low), "x", "low", "high");
   }
 
   drawSizes(from, to) {

@@ -147,6 +147,23 @@ class Curve {
     return out;
   }
 
+  /** From nothing up to each reading, or to the extreme value of each pixel. */
+  area(from, to, pixels, extreme) {
+    const cuts = this.buckets(from, to, pixels);
+    const out = new Points(5 * cuts.length, 2);
+    for (let b = 0; b + 1 < cuts.length; b++) {
+      const [i, last] = [cuts[b], cuts[b + 1] - 1];
+      if (b > 0 && this.broken(i)) {
+        out.add(this.t[i - 1] / 1e9, 0, 0);
+        out.add(NaN, NaN, NaN);
+        out.add(this.t[i] / 1e9, 0, 0);
+      }
+      out.add(this.t[i] / 1e9, 0, extreme.over(i, last + 1));
+      if (last > i) out.add(this.t[last] / 1e9, 0, extreme.over(i, last + 1));
+    }
+    return out;
+  }
+
   /** Close an area to no height across the gap before a reading; a NaN breaks its outline. */
   addBreak(points, i) {
     points.add(this.t[i - 1] / 1e9, this.value[i - 1], this.value[i - 1]);

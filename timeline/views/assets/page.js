@@ -133,6 +133,7 @@ async function main() {
   const walk = Object.fromEntries(parts.map((name) => [name, byId(`walk-${name}`)]));
   walk.key = byId("key");
   const table = byId("phases") ? new Table(byId("phases"), walk, chart) : null;
+  if (byId("processes")) new Processes(byId("processes"), chart);
   chart.clicked = (phase) => table?.goToPhase(phase);
   listenForControls(chart, table);
   expose(chart, curves, phases);

@@ -1,25 +1,16 @@
-// The table of the phases: sorting it, and going from a row to the phases of that path.
+// The tables: sorting them, and going from a row to the phases of its path or to its process.
 
-class Table {
-  constructor(table, walk, chart) {
-    Object.assign(this, { table, walk, chart });
+class Sorted {
+  constructor(table, chart) {
+    Object.assign(this, { table, chart });
     this.body = table.tBodies[0];
     this.rows = [...this.body.rows];
-    this.path = -1;
     for (const button of table.tHead.querySelectorAll("button")) {
       button.addEventListener("click", () => this.sort(button.closest("th")));
     }
-    this.body.addEventListener("click", (event) => {
-      const row = event.target.closest("tr");
-      if (row && !window.getSelection().toString()) this.pick(Number(row.dataset.path));
-    });
-    walk.previous.addEventListener("click", () => this.step(-1));
-    walk.next.addEventListener("click", () => this.step(1));
-    walk.highest.addEventListener("click", () => this.goTo(this.chart.phases.peakOf(this.path)));
-    walk.close.addEventListener("click", () => this.leave());
   }
 
-  /** Largest first, then smallest first, then as the phases first appeared. */
+  /** Largest first, then smallest first, then as it was. */
   sort(head) {
     const order = { none: "descending", descending: "ascending", ascending: "none" };
     const now = order[head.getAttribute("aria-sort") ?? "none"];
@@ -35,6 +26,41 @@ class Table {
       sorted.sort((a, b) => sign * compare(key(a), key(b)));
     }
     this.body.append(...sorted);
+  }
+
+  reveal() {
+    byId("chart-card").scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** The children: a click shows the life of one, with a little around it. */
+class Processes extends Sorted {
+  constructor(table, chart) {
+    super(table, chart);
+    this.body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      if (!row || window.getSelection().toString()) return;
+      const [begin, end] = [row.dataset.begin, row.dataset.end].map((ns) => Number(ns) / 1e9);
+      const around = Math.max((end - begin) * 0.1, 0.01);
+      chart.show(begin - around, end + around);
+      this.reveal();
+    });
+  }
+}
+
+class Table extends Sorted {
+  constructor(table, walk, chart) {
+    super(table, chart);
+    this.walk = walk;
+    this.path = -1;
+    this.body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      if (row && !window.getSelection().toString()) this.pick(Number(row.dataset.path));
+    });
+    walk.previous.addEventListener("click", () => this.step(-1));
+    walk.next.addEventListener("click", () => this.step(1));
+    walk.highest.addEventListener("click", () => this.goTo(this.chart.phases.peakOf(this.path)));
+    walk.close.addEventListener("click", () => this.leave());
   }
 
   /** A row was clicked: its highest phase, and then at each further click the next in time. */
@@ -104,9 +130,5 @@ class Table {
       row.classList.toggle("here", here);
       row.querySelector("button").setAttribute("aria-pressed", String(here));
     }
-  }
-
-  reveal() {
-    byId("chart-card").scrollIntoView({ block: "nearest" });
   }
 }

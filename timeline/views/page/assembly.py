@@ -12,7 +12,7 @@ from bokeh.resources import Resources
 
 from timeline._version import __version__
 from timeline.analysis.types import Analysis
-from timeline.views.page import devices, header, phases, remarks
+from timeline.views.page import devices, header, phases, processes, remarks
 from timeline.views.page.chart import CURVE_HEIGHT, build
 from timeline.views.page.contents import contents
 from timeline.views.page.words import script_json
@@ -52,6 +52,7 @@ def page(analysis: Analysis) -> str:
             "height": str(CURVE_HEIGHT),
             "phases": phases.table(analysis),
             "gpus": devices.card(analysis),
+            "processes": processes.table(analysis),
             "remarks": remarks.remarks(analysis),
             "help": remarks.help_text(),
             "run": remarks.run(analysis),

@@ -40,6 +40,7 @@ from bokeh.plotting import figure
 from timeline.analysis.decimation import Buckets, decimate
 from timeline.analysis.types import HOST, Analysis, Curve
 from timeline.views.band import told_in
+from timeline.views.family import band_channel
 from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.page import devices
 from timeline.views.page.colors import PAINT, Paint, color_of, color_of_channel
@@ -123,6 +124,11 @@ def _curve(
     )  # fmt: skip
     plot.add_glyph(_source("gaps", left=[], right=[]), gap)
     plot.add_layout(BoxAnnotation(name="focus", fill_alpha=0.07, visible=False, line_color=None))
+
+    if band_channel(analysis):
+        for name in ("family", "under"):
+            area = VArea(x="x", y1="low", y2="high", fill_alpha=1, name=name)
+            plot.add_glyph(_source(f"{name} area", x=[], low=[], high=[]), area)
 
     views = {name: decimate(curve, 0, span_ns, BUCKETS) for name, curve in analysis.curves.items()}
     band: dict[str, Any] = {"x": [], "low": [], "high": []}

@@ -16,6 +16,8 @@ PAINT: list[Paint] = [
     ("gap", "fill_color", "gap"),
     ("ceiling", "line_color", "envelope"),
     ("band", "fill_color", "envelope"),
+    ("family", "fill_color", "family"),
+    ("under", "fill_color", "body"),
     ("outline", "line_color", "curve"),
     ("peak", "fill_color", "peak"),
     ("peak", "line_color", "paper"),

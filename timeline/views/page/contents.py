@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
+from timeline.views.family import band_channel
 from timeline.views.limits import drawn_limits
 from timeline.views.page import devices
 from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart, largest_shown
@@ -30,6 +31,7 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
     document = {
         "host": HOST,
         "span_s": chart.span_s,
+        "family": visible(band_channel(analysis)),
         "left": LEFT,
         "right": RIGHT,
         "channels": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import HOST, Analysis
 from timeline.units import format_bytes, format_duration
 from timeline.views.band import told
+from timeline.views.family import band_channel, meaning
 from timeline.views.limits import shown_at_first
 from timeline.views.page.chart import MOST_LANES
 from timeline.views.page.colors import color_of_channel
@@ -43,6 +44,8 @@ def key(analysis: Analysis) -> str:
     parts = [("line", "resident memory at each reading")]
     if told(host).any():
         parts.append(("band", "up to its high-water mark since the reading before"))
+    if channel := band_channel(analysis):
+        parts.append(("family", f"its children on top, {meaning(channel)}"))
     parts.append(("dot", "peak"))
     if len(host.gaps_ns):
         parts.append(("gap", "no samples"))
@@ -103,6 +106,12 @@ _HELP = (
         "reaches from the line up to the kernel's high-water mark: the most that was in RAM at any "
         "moment since the reading before, however short. So a spike between two samples is seen. "
         "Without a band, nothing is known of the time between two readings.",
+    ),
+    (
+        "Children",
+        "are processes that the program started, and those that these started. They lie on top of "
+        "the program's own memory, with pages that several share counted once (PSS). The channels "
+        "children.rss and total.rss count such pages once for each process that has them.",
     ),
     (
         "The lanes",

@@ -1,0 +1,122 @@
+"""What the views say of a target's children: with one, with two hundred, with hostile names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from synthetic import MiB, recording, with_children
+
+from timeline.analysis.analyze import analyze
+from timeline.views import html, png, text
+from timeline.views import json as document
+from timeline.views.chart.page import draw
+from timeline.views.family import band_channel, rows, sums
+from timeline.views.palette import PALETTES
+from timeline.views.terminal import columns
+
+WORKERS = ("python train.py --epochs 3", "git status", "/usr/bin/python3 -m http.server")
+HOSTILE = ("<script>alert(1)</script>", "\x1b[31mred\x1b[0m", "a\u202eb", "$x$", "x" * 3000, "🔥")
+
+
+def made(names=WORKERS, count=30, **more):
+    return analyze(with_children(recording(), names, count, **more))
+
+
+def words_of(figure):
+    return [each.get_text() for each in figure.texts]
+
+
+def test_the_sums_are_of_one_moment_and_the_first_counts_shared_pages_once():
+    once, each = sums(made())
+    assert (once.channel, each.channel) == ("total.pss", "total.rss")
+    assert once.target + once.children == once.total
+    assert each.target + each.children == each.total
+    assert 0 < once.children < each.children
+
+
+@pytest.mark.parametrize(("count", "lines"), [(1, 1), (12, 12), (200, 3)])
+def test_a_table_stays_short_and_counts_everyone(count, lines):
+    table = rows(made(count=count), 12)
+    assert len(table) == lines
+    assert sum(row.count for row in table) == count
+    assert max(row.peak for row in table) == count * MiB
+
+
+def test_more_names_than_lines_leave_the_rest_in_one():
+    names = tuple(f"program{i}" for i in range(50))
+    table = rows(made(names, 50), 6)
+    assert [row.count for row in table] == [1, 1, 1, 1, 1, 45]
+    assert table[-1].name == "45 × other processes"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+@pytest.mark.parametrize("count", [1, 200])
+def test_the_terminal_has_sums_and_a_table_in_its_width(width, count):
+    shown = text.render(made(count=count), width=width)
+    assert max(map(columns, shown.splitlines())) <= width
+    plain = " ".join(shown.split())
+    assert "With children ~" in plain
+    assert "shared pages counted once (PSS)" in plain
+    assert "which counts shared pages in each process" in plain
+    assert "peak RSS" in plain
+
+
+def test_hostile_names_do_no_harm_to_terminal_page_or_picture():
+    analysis = made(HOSTILE, 6)
+    shown = text.render(analysis)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert text.render(analysis, ascii=True).isascii()
+    page = html.render(analysis)
+    assert "<script>alert" not in page
+    assert page.count('<tr data-begin="') == 6
+    assert png.render(analysis).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_picture_stacks_the_children_and_names_them(theme):
+    palette = PALETTES[theme]
+    figure = draw(made(), palette, 10.0, 100)
+    FigureCanvasAgg(figure).draw()
+    words = words_of(figure)
+    assert "children: shared pages counted once (PSS)" in words
+    assert "total.pss" in words
+    assert not {"children.rss", "total.rss", "host.pss"} & set(words)
+    assert "10 × git status" in words
+
+
+def test_without_pss_the_stack_says_that_it_counts_shared_pages_in_each():
+    analysis = made(pss=False)
+    assert band_channel(analysis) == "total.rss"
+    words = words_of(draw(analysis, PALETTES["light"], 10.0, 100))
+    assert "children: shared pages counted in each process (RSS)" in words
+    assert "its children on top, shared pages counted in each process (RSS)" in html.render(
+        analysis
+    )
+
+
+def test_without_children_no_view_speaks_of_them():
+    analysis = analyze(recording())
+    assert "children" not in text.render(analysis)
+    assert 'id="processes"' not in html.render(analysis)
+    assert not [word for word in words_of(draw(analysis, PALETTES["light"], 10.0, 100))
+                if "children" in word]  # fmt: skip
+    assert document.document(analysis)["processes"] == []
+
+
+def test_the_document_has_every_process():
+    found = json.loads(document.render(made(count=200)))["processes"]
+    assert len(found) == 200
+    first = found[0]
+    assert (first["pid"], first["parent"], first["label"]) == (5000, 4711, "train.py --epochs 3")
+    assert first["peak"]["rss"] == MiB
+    assert first["peak"]["exact"] is False  # its last moments were not seen
+    assert found[6]["peak"]["exact"] is True  # it lived to the end
+
+
+def test_the_page_has_a_row_for_each_of_two_hundred():
+    page = html.render(made(count=200))
+    assert page.count('<tr data-begin="') == 200
+    assert "200 processes" in page
