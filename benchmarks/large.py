@@ -25,7 +25,9 @@ STEP = ("data", "step/forward", "step/backward", "step/optimizer")
 MiB = 1 << 20
 
 
-def write_recording(directory: Path, samples: int, phases: int) -> None:
+def write_recording(
+    directory: Path, samples: int, phases: int, interval_ns: int = INTERVAL_NS
+) -> None:
     """Write a recording of a made-up training, as docs/format.md has it.
 
     Memory climbs in each phase of a step and falls at its end, a spike that no sample sees stands
@@ -38,10 +40,10 @@ def write_recording(directory: Path, samples: int, phases: int) -> None:
     rng = np.random.default_rng(0)
     start = 81_000_000_000_000
     number = np.arange(samples, dtype=np.int64)
-    t_ns = start + number * INTERVAL_NS + rng.integers(0, INTERVAL_NS // 10, samples)
+    t_ns = start + number * interval_ns + rng.integers(0, interval_ns // 10, samples)
     rows = np.zeros(samples, list(layout.HOST_FIELDS))
     rows["t_ns"], rows["read_ns"], rows["flags"] = t_ns, 20_000, layout.HIGH_IS_KNOWN
-    rows["rss"] = _rss((t_ns - start) / (samples * INTERVAL_NS), phases, rng)
+    rows["rss"] = _rss((t_ns - start) / (samples * interval_ns), phases, rng)
     rows["hwm"] = rows["rss"]
     rows["hwm"][50::100] += rng.integers(0, 300, len(rows[50::100])) * MiB
     rows["hwm"][samples * 2 // 3] = 5000 * MiB + 12345
@@ -60,15 +62,15 @@ def write_recording(directory: Path, samples: int, phases: int) -> None:
         "pid": 4711,
         "sampler_pid": 4710,
         "started": started,
-        "interval_ns": INTERVAL_NS,
+        "interval_ns": interval_ns,
         "backend": "linux",
         "channels": {"host.rss": {**channel, "reason": ""}},
         "missing": [],
         "facts": {"python": "3.11.7"},
     }
     write_json(str(directory), layout.META, meta)
-    _write_events(directory / layout.events_name(4711), rows, phases)
-    ended = start + samples * INTERVAL_NS
+    _write_events(directory / layout.events_name(4711), rows, phases, interval_ns)
+    ended = start + samples * interval_ns
     summary = {
         "timeline": layout.FORMAT_VERSION,
         "end": "exited",
@@ -89,7 +91,7 @@ def _rss(at: NDArray[np.float64], phases: int, rng: np.random.Generator) -> NDAr
     return ((800 + 1500 * tooth + 100 * at) * MiB).astype(np.int64) + rng.integers(0, MiB, len(at))
 
 
-def _write_events(path: Path, rows: NDArray[np.void], phases: int) -> None:
+def _write_events(path: Path, rows: NDArray[np.void], phases: int, interval_ns: int) -> None:
     start, end = int(rows["t_ns"][0]), int(rows["t_ns"][-1])
     first = {"k": "start", "t": start, "pid": 4711, "python": "3.11.7", "version": "0.1.0"}
     with path.open("w", encoding="ascii") as file:
@@ -100,7 +102,7 @@ def _write_events(path: Path, rows: NDArray[np.void], phases: int) -> None:
                 ("b", begin, {"p": STEP[i % len(STEP)], "th": 1}),
                 ("e", stop - 1000, {}),
             ):
-                row = rows[min(int((t - start) // INTERVAL_NS), len(rows) - 1)]
+                row = rows[min(int((t - start) // interval_ns), len(rows) - 1)]
                 rss = int(row["rss"])
                 line = {"k": kind, "i": i, **more, "t": t, "d": 5000, "rss": rss, "hwm": rss}
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
