@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from timeline.errors import BreakdownError, UsageError
+from timeline.theory.optimizers import any_value
 from timeline.theory.step import PRECISIONS
 from timeline.theory.storages import tensors_in
 from timeline.theory.taping import Taping
@@ -144,7 +145,8 @@ def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
     Unless it is capturable or fused, the counter of steps is a tensor of the host, also where the
     parameters are on the GPU (torch/optim/adam.py, ``_init_group``).
     """
-    optimizer.step()
+    with any_value():
+        optimizer.step()
     for group in optimizer.param_groups:
         on_device = bool(group.get("capturable") or group.get("fused"))
         for each in group["params"]:

@@ -3,19 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from timeline.theory.cuda.rules import Call, Effect, group
+from timeline.theory.cuda.rules import Call, Effect, Platform, Scratch, group
+from timeline.theory.tape import Amount
 
 aten = torch.ops.aten
 
 GROUP = group(
     "cudnn-convolution",
-    "aten/src/ATen/native/cudnn/Conv_v8.cpp",
+    "aten/src/ATen/native/Convolution.cpp (which kernels), cudnn/Conv_v8.cpp (workspaces)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """One convolution as its kernels see it.
+
+    Attributes:
+        source, weight, result: shapes of the three tensors.
+        stride, padding, dilation, groups: of the convolution.
+        element: bytes of a number.
+        channels_last: the memory format.
+    """
+
+    source: tuple[int, ...]
+    weight: tuple[int, ...]
+    result: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    element: int
+    channels_last: bool
 
 
 @GROUP.rule(aten.convolution.default)
 def _forward(call: Call) -> Iterable[Effect]:
-    return ()
+    source, weight, _, stride, padding, dilation, transposed, _, groups = call.args[:9]
+    if not by_cudnn(source, weight, groups, transposed):
+        return
+    shapes = _shapes(source, weight, call.out, stride, padding, dilation, groups)
+    kind = "input gradient" if transposed else "forward"
+    yield call.out
+    yield from _workspace(kind, shapes, call.platform)
+
+
+@GROUP.rule(aten.convolution_backward.default)
+def _backward(call: Call) -> Iterable[Effect]:
+    grad, source, weight, _, stride, padding, dilation, transposed, _, groups = call.args[:10]
+    if not by_cudnn(source, weight, groups, transposed):
+        return
+    to_source, to_weight, to_bias = call.out
+    shapes = _shapes(source, weight, grad, stride, padding, dilation, groups)
+    if to_source is not None:
+        yield to_source
+        yield from _workspace("forward" if transposed else "input gradient", shapes, call.platform)
+    if to_weight is not None:
+        yield to_weight
+        yield from _workspace("weight gradient", shapes, call.platform)
+    if to_bias is not None:
+        yield to_bias
+
+
+def by_cudnn(source: Any, weight: Any, groups: int, transposed: bool) -> bool:
+    """Whether a convolution goes to cuDNN; depthwise ones of float32 have kernels of torch's own.
+
+    aten/src/ATen/native/Convolution.cpp, ``is_depthwise`` and ``use_cudnn_depthwise``.
+    """
+    depthwise = (
+        source.dim() == 4
+        and groups > 1
+        and source.shape[1] == groups
+        and weight.shape[0] % source.shape[1] == 0
+        and not transposed
+    )
+    return not depthwise or _channels_last(source) or source.dtype is torch.float16
+
+
+def _channels_last(tensor: Any) -> bool:
+    plain = tensor.is_contiguous()
+    return not plain and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _shapes(
+    source: Any, weight: Any, result: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Shapes:
+    return Shapes(
+        tuple(source.shape),
+        tuple(weight.shape),
+        tuple(result.shape),
+        tuple(stride),
+        tuple(padding),
+        tuple(dilation),
+        groups,
+        source.element_size(),
+        source.dim() == 4 and (_channels_last(source) or _channels_last(weight)),
+    )
+
+
+def _workspace(kind: str, shapes: Shapes, platform: Platform) -> Iterable[Effect]:
+    amount = workspace(kind, shapes, platform)
+    if amount.high:
+        yield Scratch(amount, f"workspace of cuDNN: {kind}", may_fail=True)
+
+
+def workspace(kind: str, shapes: Shapes, platform: Platform) -> Amount:
+    """What a kernel takes: ``forward``, ``input gradient`` or ``weight gradient``."""
+    return Amount(0, 0, 0)

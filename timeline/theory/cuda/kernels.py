@@ -39,6 +39,13 @@ _RULES = (blas, convolution, indexing, normalization)
 def substituted(platform: Platform) -> Iterator[None]:
     """Take CUDA's way in the operators that choose by device."""
     library = torch.library.Library("aten", "IMPL")
+    clear = torch.clear_autocast_cache
+
+    def clear_both() -> None:
+        clear()
+        autocast.end_of_context()
+
+    torch.clear_autocast_cache = clear_both
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that a kernel is replaced: it is meant
@@ -51,3 +58,5 @@ def substituted(platform: Platform) -> Iterator[None]:
         yield
     finally:
         library._destroy()
+        torch.clear_autocast_cache = clear
+        autocast.forget()
