@@ -22,8 +22,8 @@ TORCH = "2.6"
 STEPS = 4
 
 CARDS = {
-    "NVIDIA-GeForce-RTX-3060": "rtx-3060",
-    "NVIDIA-GeForce-RTX-4060": "rtx-4060",
+    "NVIDIA-GeForce-RTX-3060": "rtx3060",
+    "NVIDIA-GeForce-RTX-4060": "rtx4060",
     "NVIDIA-A100-SXM4-40GB": "a100-40gb",
 }
 
@@ -150,7 +150,14 @@ def language_model(name: str) -> torch.nn.Module:
         "openai-community/gpt2": lambda: hf.GPT2Config(),
         "distilbert/distilgpt2": lambda: hf.GPT2Config(n_layer=6),
         "cerebras/Cerebras-GPT-111M": lambda: hf.GPT2Config(
-            n_layer=10, n_inner=3072, n_positions=2048, **gpt2
+            n_layer=10,
+            n_inner=3072,
+            n_positions=2048,
+            activation_function="gelu",
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **gpt2,
         ),
         "EleutherAI/gpt-neo-125M": lambda: hf.GPTNeoConfig(
             hidden_size=768,

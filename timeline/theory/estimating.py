@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -145,9 +146,11 @@ def as_on_cuda(optimizer: torch.optim.Optimizer, taping: Taping) -> None:
     """Let an optimizer choose as it does for parameters on a GPU: ``foreach`` where it may.
 
     torch/optim/optimizer.py, ``_default_to_fused_or_foreach``: without a choice of the caller,
-    foreach is taken where all parameters are on an accelerator.
+    foreach is taken where all parameters are on an accelerator. Optimizers that do not ask it, such
+    as Adafactor, stay with their loop.
     """
-    if "foreach" in taping.platform.without:
+    home = sys.modules.get(type(optimizer).__module__)
+    if "foreach" in taping.platform.without or not hasattr(home, "_default_to_fused_or_foreach"):
         return
     for each in optimizer.param_groups:
         free = each.get("foreach", False) is None and not each.get("fused")

@@ -10,6 +10,7 @@ import sys
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from operator import le
 from typing import Any
 
 import torch
@@ -48,13 +49,14 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         self._rules: dict[Any, list[tuple[Group, Rule]]] = rules_for(platform)
         self._ended = False
         self._sole: tuple[int, int, int] | None = None
+        self._learning = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _ADD and torch._C._current_autograd_node() is not None:
             counts = self._owners(args[0])
-            if self._sole is None:
+            if self._learning:
                 self._sole = counts
-            elif all(now <= sole for now, sole in zip(counts, self._sole, strict=True)):
+            elif self._sole and all(map(le, counts, self._sole)):
                 return _into_first(args)
         out = func(*args, **(kwargs or {}))
         if func in _NO_RESULT:
@@ -116,19 +118,23 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         at = bisect_right(self._counts, node._sequence_nr()) - 1
         return self._layers[at]
 
-    def calibrate(self) -> None:
+    def calibrate(self, device: str = "cpu") -> None:
         """Learn how the references to a tensor count here that autograd alone has.
 
         Where gradients meet, autograd adds into the first of them if nobody else holds it
         (torch/csrc/autograd/input_buffer.cpp, ``can_accumulate_inplace``). It never does with fake
         tensors, since they are a subclass: so that is decided here, as it would be on the GPU. One
-        gradient that is certainly free shows what the counts are then.
+        gradient that is certainly free shows what the counts are then: under the modes that are
+        open, so that it is done when all are.
         """
-        leaf = torch.empty(4, requires_grad=True)
+        tape, self.tape = self.tape, Tape()
+        self._learning = True
+        leaf = torch.empty(4, requires_grad=True, device=device)
         branch = leaf * 2
         ((branch * 3 + branch * 5) * 2).sum().backward()
         del leaf, branch
-        self.tape = Tape()
+        self._learning = False
+        self.tape = tape
 
     @staticmethod
     def _owners(tensor: torch.Tensor) -> tuple[int, int, int]:

@@ -68,6 +68,8 @@ class Following:
         self._split = split.Split(fake, taping, self.note)
         self._split.__enter__()
         split.Calls(self._split).__enter__()
+        taping.calibrate("cuda")
+        self._split.card_was_used = False
         self._course = course.Course(
             self._split, steps=asked["steps"], limit_s=asked["limit_s"], end=self.end
         )
