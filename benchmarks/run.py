@@ -19,6 +19,7 @@ from typing import Any
 
 import large
 import micro
+import peaks
 import runners
 import tables
 import turns
@@ -128,6 +129,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "gil": gil,
     "micro": lambda quick, _: {"micro": micro.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
+    "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
 }
 
 
@@ -151,6 +153,8 @@ def main() -> int:
             failed.append(f"{part} was not measured: {error}")
         path.write_text(json.dumps(results, indent=1, default=Run.as_json))
     print(tables.document(results))
+    if "peaks" in results:
+        print(peaks.table(results["peaks"]))
     print(*failed, sep="\n", file=sys.stderr)
     print(f"every number: {path.relative_to(HERE.parent)}", file=sys.stderr)
     return 1 if failed else 0

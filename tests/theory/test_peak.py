@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import timeline  # noqa: E402
+from timeline.theory.inside import known_here  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -64,9 +65,9 @@ def resnet18():
         pytest.param(vit, "adam", {"foreach": False}, 0, id="vit-adam"),
         pytest.param(vit, "adamw", {"foreach": True}, 0, id="vit-adamw-foreach"),
         pytest.param(vit, "adamw", {"fused": True}, 0, id="vit-adamw-fused"),
-        # What oneDNN has inside a convolution's backward is named, not counted.
-        pytest.param(resnet18, "sgd", {}, 0.01, id="resnet18-sgd"),
-        pytest.param(resnet18, "adamw", {"foreach": True}, 0.01, id="resnet18-adamw-foreach"),
+        # What oneDNN has inside a convolution's backward is known on x86 with AVX-512.
+        pytest.param(resnet18, "sgd", {}, 0.005, id="resnet18-sgd"),
+        pytest.param(resnet18, "adamw", {"foreach": True}, 0.005, id="resnet18-adamw-foreach"),
     ],
 )
 def test_the_peak_of_a_step_is_the_allocators(make, optimizer, options, within):
@@ -77,4 +78,6 @@ def test_the_peak_of_a_step_is_the_allocators(make, optimizer, options, within):
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     real = kind(model.parameters(), lr=0.001, **options)
     truth = true_peak(model, real, torch.randn(4, 3, 64, 64))
+    if within and not known_here():
+        within = 0.05
     assert told.peak.bytes == pytest.approx(truth, rel=within, abs=64)

@@ -11,6 +11,7 @@ import torch
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory import optimizers
 from timeline.theory.inputs import fake_inputs, parse_dtype
+from timeline.theory.inside import known_here
 from timeline.theory.likeness import build, fake_mode
 from timeline.theory.step import PRECISIONS, trace_step
 from timeline.theory.storages import Ledger
@@ -20,7 +21,10 @@ from timeline.theory.types import CATEGORIES, Breakdown, Layer, Peak
 
 KERNELS = (
     "memory inside operators, such as oneDNN's reordered weights and the workspaces of "
-    "convolutions and recurrent layers"
+    "convolutions and recurrent layers: it is known on x86 with AVX-512 alone"
+)
+OTHER_KERNELS = (
+    "memory inside operators, except products, convolutions, normalisations, attention and LSTM"
 )
 
 
@@ -232,7 +236,7 @@ def _traced(
         rows[name].called = called
     for name, size in trace.saved_by().items():
         rows.setdefault(name, _Row(kind="loss" if name == LOSS else "")).activation += size
-    notes.not_counted.append(KERNELS)
+    notes.not_counted.append(OTHER_KERNELS if known_here() else KERNELS)
     notes.not_counted.extend(sorted(trace.unseen))
     notes.assumptions.extend(_assumed(train, loss, precision))
     return peak

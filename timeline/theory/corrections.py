@@ -91,16 +91,16 @@ def lstm_workspace(steps: int, batch: int, width: int, hidden: int, element: int
     states = 2 * (steps + 1) * batch
     widest = max(width, hidden)
     return (
-        part(steps * batch, _row(4 * hidden, element), element)  # gates
-        + part(steps * batch, _row(hidden, element), element)
-        + part(states, _row(widest, element), element)
-        + 2 * part(states, _row(widest, 4), 4)
+        part(steps * batch, row_of(4 * hidden, element), element)  # gates
+        + part(steps * batch, row_of(hidden, element), element)
+        + part(states, row_of(widest, element), element)
+        + 2 * part(states, row_of(widest, 4), 4)
         + part(states, hidden, element)
         + part(states, hidden, 4)
     )
 
 
-def _row(columns: int, size: int) -> int:
+def row_of(columns: int, size: int) -> int:
     """Numbers in a row: whole cache lines, one more where the rows would share their sets."""
     line = 64 // size
     row = -(-columns // line) * line

@@ -15,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.theory.corrections import corrected
+from timeline.theory.inside import held_inside, known_here
 from timeline.theory.storages import storages_of, tensors_in
 from timeline.theory.types import CATEGORIES, Peak
 
@@ -52,6 +53,7 @@ class Trace:
         saved: by storage, the name of the innermost module called when it was first saved.
         called: by name, the modules in which no other was called.
         unseen: what has no storage to ask for, in words.
+        inside: numbers that stand for what an operator held inside, and freed.
     """
 
     sizes: list[int] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Trace:
     saved: dict[int, str] = field(default_factory=dict)
     called: dict[str, Called] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
+    inside: set[int] = field(default_factory=set)
 
     def most(self) -> tuple[dict[str, int], Peak]:
         """The most of each category at one moment, and the moment with the most of all."""
@@ -70,7 +73,7 @@ class Trace:
         for number in standing:
             live["optimizer_state"] += self.sizes[number]
         highest, total = dict(live), sum(live.values())
-        peak, at, peak_event = total, dict(live), 0
+        peak, at, peak_event, inside = total, dict(live), 0, 0
         for i, event in enumerate(self.events):
             number = event if event >= 0 else ~event
             if number in standing:
@@ -83,11 +86,13 @@ class Trace:
                 highest[category] = live[category]
             if total > peak:
                 peak, at, peak_event = total, dict(live), i
+                # What is held inside an operator goes before anything else comes.
+                inside = self.sizes[number] if number in self.inside else 0
         phase = next(
             (name for name in reversed(PHASES) if peak_event >= self.begins.get(name, 1 << 62)),
             PHASES[0],
         )
-        return highest, Peak(bytes=peak, phase=phase, categories=at)
+        return highest, Peak(bytes=peak, phase=phase, categories=at, inside_operators=inside)
 
     def saved_by(self) -> dict[str, int]:
         """By module, the bytes that it was the first to save for backward."""
@@ -104,6 +109,7 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
+        self._looks_inside = known_here()
         self._numbers: dict[int, int] = {}
         self._alive: dict[int, Any] = {}
         self._stack: list[str] = []
@@ -119,7 +125,17 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         else:
             for tensor in tensors_in(out):
                 self.number(tensor)
+        if self._looks_inside:
+            self._held(held_inside(func, args, out))
         return out
+
+    def _held(self, size: int) -> None:
+        """What the operator that returns now had inside: it came and went."""
+        if size > 0:
+            number = len(self.trace.sizes)
+            self.trace.sizes.append(size)
+            self.trace.inside.add(number)
+            self.trace.events += (number, ~number)
 
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""

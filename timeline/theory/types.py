@@ -63,11 +63,13 @@ class Peak:
         bytes: the sum of ``categories``.
         phase: ``forward``, ``backward`` or ``optimizer``.
         categories: what was alive at that moment.
+        inside_operators: of the temporaries, what an operator held inside and no tensor showed.
     """
 
     bytes: int
     phase: str
     categories: Mapping[str, int]
+    inside_operators: int = 0
 
 
 @dataclass(frozen=True, slots=True)

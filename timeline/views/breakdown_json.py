@@ -29,6 +29,7 @@ def document(breakdown: Breakdown) -> dict[str, object]:
             "bytes": peak.bytes,
             "phase": f"step/{peak.phase}",
             "categories": dict(peak.categories),
+            "inside_operators": peak.inside_operators,
         },
         "layers": [asdict(layer) for layer in breakdown.layers],
         "not_counted": list(breakdown.not_counted),
