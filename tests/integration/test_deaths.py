@@ -201,14 +201,17 @@ try:
 
 
 def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_timeline, tmp_path):
-    text = "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n" + STEPS.replace(
-        "END", "raise OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')"
+    said = (
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 1 has a total capacity of 79.10 GiB "
+        "of which 1.10 GiB is free. Including non-PyTorch memory, this process has …"
     )
+    text = "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n"
+    text += STEPS.replace("END", f"raise OutOfMemoryError({said!r})")
     recorded = run_timeline(write_script(text))
     death = report(recorded.recording, tmp_path)[0]["run"]["death"]
     assert death["cause"] == "gpu-memory-error"
     assert "torch.OutOfMemoryError" in death["sentence"]
-    assert death["sentence"].endswith("in step 3, backward")
+    assert death["sentence"].endswith(" at 78.0 GiB of 79.1 GiB on gpu1, in step 3, backward")
     assert "Tried to allocate 2.00 GiB" in death["evidence"]
 
 

@@ -5,14 +5,16 @@ Every figure is one that was read; what can only be concluded from others is wor
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from timeline.analysis.readings import Readings
 from timeline.analysis.types import HOST, Death, Growth, Headroom, Instances
+from timeline.errors import TimelineError
 from timeline.recording.types import UNKNOWN, Kills, Raised, Recording, Run
-from timeline.units import format_bytes, format_duration
+from timeline.units import format_bytes, format_duration, parse_bytes
 
 NEAR = 0.95
 """Of a limit: a run that stops this close to it, without a word, very probably died of it. Between
@@ -39,6 +41,11 @@ _SIGNALS = {
 }
 
 _OPTIMIZER = "step/optimizer"
+
+_TORCH_OOM = re.compile(
+    r"GPU (?P<device>\d+) has a total capacity of (?P<total>[\d.]+ \w+)"
+    r" of which (?P<free>[\d.]+ \w+) is free"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +137,25 @@ def _raised(raised: Raised, code: int | None) -> _Cause:
         "can't allocate memory" in raised.text
     )
     cause = "memory-error" if memory else "exception"
+    size, limit, of = UNKNOWN, UNKNOWN, ""
     if raised.type.endswith("OutOfMemoryError"):
         cause = "gpu-memory-error"
-    size, limit, of = UNKNOWN, UNKNOWN, ""
+        size, limit, of = _of_device(raised)
     if cause == "memory-error" and raised.virtual_limit != UNKNOWN:
         size, limit, of = raised.virtual, raised.virtual_limit, "RLIMIT_AS"
     return _Cause(cause, f"{ended} {raised.type}{where}", True, size, limit, of, said)
+
+
+def _of_device(raised: Raised) -> tuple[int, int, str]:
+    """What torch says in its error of the device: how much was in use, of how much."""
+    found = _TORCH_OOM.search(raised.text)
+    if found is None:
+        return UNKNOWN, UNKNOWN, "gpu"
+    try:
+        total, free = parse_bytes(found["total"]), parse_bytes(found["free"])
+    except TimelineError:
+        return UNKNOWN, UNKNOWN, "gpu"
+    return max(total - free, 0), total, f"gpu{found['device']}"
 
 
 def _struck(kills: tuple[Kills, ...]) -> Kills | None:
@@ -246,8 +266,11 @@ def clock_notes(run: Run) -> tuple[str, ...]:
 def _figure(cause: _Cause, rss: int) -> str:
     if cause.size != UNKNOWN and cause.limit != UNKNOWN:
         of = " of address space" if cause.of == "RLIMIT_AS" else ""
+        of = f" on {cause.of}" if cause.of.startswith("gpu") else of
         last = "last read " if not cause.certain else ""
         return f" {last}at {format_bytes(cause.size)} of {format_bytes(cause.limit)}{of}"
+    if cause.of == "gpu":
+        return ""  # host memory would be another thing's figure
     return f" at {format_bytes(rss)}" if rss != UNKNOWN else ""
 
 

@@ -80,7 +80,7 @@ def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> 
     for name, values in names.items():
         channel = Channel(f"torch.cuda{device}.{name}", "byte", "cuda snapshot", exact, reason)
         column = np.array(values, np.int64)
-        series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), bool))
+        series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), np.int64))
     marks = _ooms(trace)
     # What ran out of memory is no event of an allocator that follows its trace, and may come last.
     start, end = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
