@@ -3,6 +3,10 @@
 torch reports allocations to whichever profiler is on. Its oldest one keeps them in memory and
 starts nothing else: no libkineto, which takes 60 MB, no threads, no file. It changes no operator
 and no result. One profiler can be on in a thread: the program's own always goes first.
+
+Operators are not told, though they would be most of the events: the vector that holds these grows
+on the heap between the program's own blocks, which can then not be joined again when they are
+freed. With operators a ResNet-18's weighed step peaked 200 MiB above its others.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ _MARK = "timeline:tick"
 
 
 class Allocations:
-    """The allocator's events between `start` and `stop`, cut in stretches by `mark`.
+    """The allocator's reports between `start` and `stop`, cut in stretches by `mark`.
 
     Attributes:
         why: why there are none; empty where there are.
@@ -26,11 +30,20 @@ class Allocations:
         torch: Any = sys.modules["torch"]
         try:
             self._autograd = torch._C._autograd
-            self._profiler = torch._C._profiler
-            self._make_mark = self._profiler._RecordFunctionFast
-            self._autograd._enable_profiler_legacy  # noqa: B018 - whether it is there
-        except AttributeError as error:
-            self.why = f"this torch does not tell its allocations ({error})"
+            self._tell_operators = self._autograd._enable_record_function
+            profiler = torch._C._profiler
+            self._make_mark = profiler._RecordFunctionFast
+            self._config = profiler.ProfilerConfig(
+                profiler.ProfilerState.CPU,
+                False,  # input shapes
+                True,  # memory
+                False,  # stacks
+                False,  # flops
+                False,  # modules
+                profiler._ExperimentalConfig(),
+            )
+        except (AttributeError, TypeError) as error:
+            self.why = f"temporaries: this torch does not tell its allocations ({error})"
 
     def start(self) -> None:
         """Begin; where it cannot be, `why` says so."""
@@ -38,29 +51,22 @@ class Allocations:
             return
         try:
             if self._autograd._profiler_enabled():
-                self.why = "the program's own profiler was on"
+                self.why = "temporaries: the program's own profiler was on"
                 return
-            profiler = self._profiler
-            self._autograd._enable_profiler_legacy(
-                profiler.ProfilerConfig(
-                    profiler.ProfilerState.CPU,
-                    False,  # input shapes
-                    True,  # memory
-                    False,  # stacks
-                    False,  # flops
-                    False,  # modules
-                    profiler._ExperimentalConfig(),
-                )
-            )
-            self._on = True
-        except (RuntimeError, TypeError, AttributeError) as error:
-            self.why = f"this torch does not tell its allocations ({error})"
+            self._autograd._enable_profiler_legacy(self._config)
+        except (AttributeError, RuntimeError) as error:
+            self.why = f"temporaries: this torch does not tell its allocations ({error})"
+            return
+        self._on = True
+        self._tell_operators(False)
 
     def mark(self) -> None:
         """A stretch ends here and another begins."""
         if self._on:
+            self._tell_operators(True)
             with self._make_mark(_MARK):
                 pass
+            self._tell_operators(False)
 
     def stop(self) -> list[tuple[int, int]]:
         """End.
@@ -72,10 +78,11 @@ class Allocations:
         if not self._on:
             return []
         self._on = False
+        self._tell_operators(True)
         try:
             threads = self._autograd._disable_profiler_legacy()
         except RuntimeError as error:
-            self.why = f"torch's profiler was ended by something else ({error})"
+            self.why = f"temporaries: torch's profiler was ended by something else ({error})"
             return []
         for events in threads:
             stretches = _stretches(events)
@@ -83,12 +90,16 @@ class Allocations:
                 return stretches
         return []
 
+    def step_aside(self) -> None:
+        """End, because the program starts a profiler of its own."""
+        self.stop()
+        self.why = "temporaries: the program's own profiler began"
+
 
 def _stretches(events: list[Any]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     held = most = 0
     for event in events:
-        # Each question costs as much as the event did: an end is asked nothing more.
         kind = event.kind()
         if kind == "memory_alloc":
             held += event.cpu_memory_usage()

@@ -19,6 +19,8 @@ _MOST_KNOWN = 1000
 """Of modules that were built, the first so many may be a part of the weighed step."""
 
 _INFERENCE = "inference"
+_FORWARDS = 3
+"""Without a backward up to this forward there will hardly be one."""
 
 
 class Anatomy:
@@ -40,7 +42,10 @@ class Anatomy:
         self._before: dict[str, int] | None = None
         self._before_holds = 0
         self._weighing: Weighing | None = None
-        self._inferred = False
+        self._weighed = False
+        self._forwards = 0
+        self._trains = False
+        self._alone = False
 
     # What the probes tell, outermost calls alone.
 
@@ -95,7 +100,7 @@ class Anatomy:
             return
         try:
             weighing.ended()
-            if call.path == _INFERENCE:
+            if self._alone and not weighing.is_open:
                 self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
@@ -148,21 +153,30 @@ class Anatomy:
         self.done = True
         if weighing is not None:
             weighing.close()
-        if weighing is not None or (self._steps and not self._inferred):
-            self._session.missing(
-                f"no anatomy: the program ended before its {_ordinal(self._step)} step of "
-                f"{'an optimizer' if self._first is None else _kind(self._first())} had ended"
-            )
+        first = None if self._first is None else self._first()
+        if weighing is not None or self._steps:
+            name = "its optimizer" if first is None else type(first).__name__
+            which = f"the {_ordinal(self._step)} step of {name}"
+            self._session.missing(f"no anatomy: the program ended before {which} had ended")
+        elif self._forwards and not self._weighed:
+            self._session.missing("no anatomy: no optimizer of torch.optim has stepped")
 
     # What comes of it.
 
     def _is_time(self, path: str) -> bool:
-        if path == _INFERENCE:
-            # Until an optimizer has stepped nobody knows that it will.
-            first = not self._inferred and not self._steps
-            self._inferred = True
-            return first
-        return self._steps == self._step - 1
+        """Whether to begin now."""
+        self._alone = False
+        self._forwards += path == "step/forward"
+        self._trains |= path.endswith("backward")
+        if self._steps:
+            return self._steps == self._step - 1 and path != _INFERENCE
+        # Until an optimizer has stepped nobody knows that it will: a program that only infers has
+        # its first inference weighed, or an early forward if it forgot to say no_grad.
+        forgot = self._forwards == _FORWARDS and not self._trains
+        if not self._weighed and (path == _INFERENCE or forgot):
+            self._alone = True
+            return True
+        return self._step == 1 and path != _INFERENCE
 
     def _look_before(self, module: Any) -> None:
         """What is resident before the model; or, where it came first, with it."""
@@ -183,8 +197,8 @@ class Anatomy:
 
     def _conclude(self, weighing: Weighing) -> None:
         self._weighing = None
-        inference = weighing.calls[0].path == _INFERENCE if weighing.calls else False
-        self.done = not inference
+        self._weighed = True
+        self.done = not self._alone
         from timeline.recorder.hooks.weighed import write
 
         began = time.monotonic_ns()
@@ -193,7 +207,7 @@ class Anatomy:
             write(
                 self._session.directory,
                 weighing,
-                step=0 if inference else self._step,
+                step=0 if self._alone else self._step,
                 before={**(self._before or {}), "held": self._before_holds},
             )
         finally:
@@ -212,10 +226,6 @@ class Anatomy:
 
 def _there(those: list[Any]) -> list[Any]:
     return [one for one in (each() for each in those) if one is not None]
-
-
-def _kind(optimizer: Any) -> str:
-    return "an optimizer" if optimizer is None else type(optimizer).__name__
 
 
 def _ordinal(number: int) -> str:

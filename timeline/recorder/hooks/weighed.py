@@ -20,12 +20,10 @@ SAME_PEAK = 256 << 10
 """Stretches that went within so many bytes as high have the same peak: resident memory often stays
 where it is while what it holds changes."""
 
-_BUILDING = ("step/forward", "step/loss", "inference")
-"""Phases that make activations; those of the layer under way are there when it returns."""
-
 
 def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, int]) -> None:
     """Write the document into the run directory, by rename."""
+    table = Table(weighing)
     document = {
         "timeline": FORMAT_VERSION,
         "step": step,
@@ -33,28 +31,28 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
         "ended": time.monotonic_ns(),
         "spent": weighing.spent_ns,
         "before": before,
-        "phases": [_phase(call, weighing) for call in weighing.calls],
-        **_whole(weighing),
+        "phases": [_phase(call, weighing, table) for call in weighing.calls],
+        **_whole(weighing, table),
     }
     write_json(directory, BREAKDOWN, document)
 
 
-def _phase(call: Call, weighing: Weighing) -> dict[str, object]:
+def _phase(call: Call, weighing: Weighing, table: Table) -> dict[str, object]:
     at, after = _peak(call.ticks)
     first = call.ticks[0]
     held = _held(weighing, at)
-    began = _held(weighing, first)
     rise: int | None = None
     if at.held is not None and first.held is not None and after.most is not None:
         rise = max(after.most - at.held, 0) if after is not at else 0
-        known = sum(held.values()) - sum(began.values())
+        known = sum(held.values()) - sum(_held(weighing, first).values())
         loose = at.held - first.held - known
-        saved = 0
-        if call.path in _BUILDING:
-            saved = _held(weighing, after)["activation"] - held["activation"]
-            saved = min(max(saved, 0), rise)
-        held["activation"] += saved
-        held["temporary"] = max(loose, 0) + rise - saved
+        # Of what was asked for since the tick, that is named which is there at the next one.
+        later, left = _held(weighing, after), rise
+        for name in ("activation", "gradient", "optimizer_state"):
+            named = min(max(later[name] - held[name], 0), left)
+            held[name] += named
+            left -= named
+        held["temporary"] = max(loose, 0) + left
     return {
         "phase": call.number,
         "path": call.path,
@@ -66,7 +64,7 @@ def _phase(call: Call, weighing: Weighing) -> dict[str, object]:
             each.size for each in weighing.pieces.all if each.mapped and _is_there(each, at)
         ),
         "categories": held,
-        "layers": _by_layer(weighing, at),
+        "layers": table.pairs(_by_layer(weighing, at)),
     }
 
 
@@ -100,79 +98,104 @@ def _held(weighing: Weighing, tick: Tick) -> dict[str, int]:
     return held
 
 
-def _by_layer(weighing: Weighing, tick: Tick) -> list[list[int]]:
-    """(number of a layer, bytes that are saved for its backward); the last number is the loss's."""
+def _by_layer(weighing: Weighing, tick: Tick) -> dict[int, int]:
+    """By layer, the bytes that are saved for its backward; -1 is the loss."""
     by: dict[int, int] = {}
     for piece in weighing.pieces.all:
         if piece.category == "activation" and _is_there(piece, tick):
-            layer = piece.layer if piece.layer >= 0 else len(weighing.layers)
-            by[layer] = by.get(layer, 0) + piece.size
-    return [[layer, size] for layer, size in sorted(by.items())]
+            by[piece.layer] = by.get(piece.layer, 0) + piece.size
+    return by
 
 
-def _whole(weighing: Weighing) -> dict[str, object]:
+class Table:
+    """The layers as rows: model by model, each in the order of its modules, and the loss last."""
+
+    def __init__(self, weighing: Weighing) -> None:
+        self._weighing = weighing
+        layers = weighing.layers
+        order = sorted(range(len(layers)), key=lambda i: (layers[i].root, layers[i].place))
+        self.number = {layer: number for number, layer in enumerate(order)}
+        self.number[-1] = len(order)
+        used = sorted({layer.root for layer in layers})
+        titles = {root: weighing.models[root] for root in used}
+        for root in used:
+            same = [other for other in used if weighing.models[other] == weighing.models[root]]
+            if len(same) > 1 and root != same[0]:
+                titles[root] += f"#{same.index(root) + 1}"
+        self.rows = [
+            _row(
+                f"{titles[layers[i].root]}.{layers[i].name}".rstrip(".")
+                if len(used) > 1
+                else layers[i].name,
+                layers[i].kind,
+                weighing.calls_of.get(i, 0),
+            )
+            for i in order
+        ]
+        self.rows.append(_row(LOSS, "loss", 0))
+
+    def row(self, layer: int) -> dict[str, Any]:
+        """The row of a layer by its number in the weighing."""
+        return self.rows[self.number[layer]]
+
+    def pairs(self, by: dict[int, int]) -> list[list[int]]:
+        """Figures by layer as (number of the row, figure)."""
+        return sorted([self.number[layer], size] for layer, size in by.items())
+
+
+def _row(name: str, kind: str, calls: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "parameters": 0,
+        "parameter": 0,
+        "buffer": 0,
+        "gradient": 0,
+        "activation": 0,
+        "output_shape": None,
+        "output_dtype": None,
+        "output_bytes": 0,
+        "calls": calls,
+    }
+
+
+def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
     """The categories at their most, and the layers."""
     moments = [tick for call in weighing.calls for tick in (call.ticks[0], call.ticks[-1])]
     each = [(_held(weighing, tick), tick) for tick in moments]
     most = {name: max((held[name] for held, _ in each), default=0) for name in CATEGORIES}
-    rows: list[dict[str, Any]] = [
-        {
-            "name": _name(weighing, name),
-            "kind": kind,
-            "parameters": 0,
-            "parameter": 0,
-            "buffer": 0,
-            "gradient": 0,
-            "activation": 0,
-            "output_shape": None,
-            "output_dtype": None,
-            "output_bytes": 0,
-            "calls": weighing.calls_of.get(i, 0),
-        }
-        for i, (name, kind) in enumerate(weighing.layers)
-    ]
-    rows.append({**dict.fromkeys(rows[0] if rows else (), 0), "name": LOSS, "kind": "loss"})
-    rows[-1].update(output_shape=None, output_dtype=None)
     if each:
         _, fullest = max(each, key=lambda pair: pair[0]["activation"])
-        for i, size in _by_layer(weighing, fullest):
-            rows[i]["activation"] = size
+        for layer, size in _by_layer(weighing, fullest).items():
+            table.row(layer)["activation"] = size
     for piece in weighing.pieces.all:
-        if piece.category in ("parameter", "buffer", "gradient"):
-            row = rows[piece.layer]  # -1, of no layer, is the last
-            if piece.category != "gradient" or _latest(weighing, piece):
-                row[piece.category] += piece.size
+        if piece.category in ("parameter", "buffer"):
+            table.row(piece.layer)[piece.category] += piece.size
+        elif piece.category == "gradient" and _is_last(weighing, piece):
+            table.row(piece.layer)["gradient"] += piece.size
     for tensor, layer in weighing.parameters.values():
-        rows[layer]["parameters"] += tensor.numel()
-    for i, (shape, kind, size) in weighing.outputs.items():
+        table.row(layer)["parameters"] += tensor.numel()
+    for layer, (shape, kind, size) in weighing.outputs.items():
         count = 1
         for side in shape:
             count *= int(side)
-        rows[i].update(
+        table.row(layer).update(
             output_shape=[int(side) for side in shape],
             output_dtype=kind,
             output_bytes=count * size,
         )
-    total = sum(row["parameters"] for row in rows)
     devices = {piece.device for piece in weighing.pieces.all}
     unseen = sorted(weighing.pieces.unseen)
     return {
         "categories": most,
-        "layers": rows,
-        "parameters": total,
+        "layers": table.rows,
+        "parameters": sum(row["parameters"] for row in table.rows),
         "devices": sorted(devices),
         "not_counted": [*weighing.notes, *(f"tensors of {name}" for name in unseen)],
     }
 
 
-def _latest(weighing: Weighing, piece: Any) -> bool:
-    """Whether a gradient is there at the end, or was at the step's last backward."""
+def _is_last(weighing: Weighing, piece: Any) -> bool:
+    """Whether a gradient was there at the end of the step's last backward."""
     backwards = [call for call in weighing.calls if call.path.endswith("backward")]
     return not backwards or _is_there(piece, backwards[-1].ticks[-1])
-
-
-def _name(weighing: Weighing, name: str) -> str:
-    """With one model a layer's own name; with several the model's before it."""
-    title, _, own = name.partition("\0")
-    several = any(not other.startswith(f"{title}\0") for other, _ in weighing.layers)
-    return f"{title}.{own}".rstrip(".") if several else own

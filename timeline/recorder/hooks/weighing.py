@@ -91,6 +91,21 @@ class Tick:
         self.most: int | None = None
 
 
+class Layer:
+    """A module, and its place: the model that it is in, its number in it, its qualified name."""
+
+    __slots__ = ("kind", "name", "place", "root")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def put(self, root: int, place: int, name: str) -> None:
+        """It is in this model."""
+        self.root = root
+        self.place = place
+        self.name = name
+
+
 class Call:
     """A phase of the weighed step: its name, and its ticks from the first to the last."""
 
@@ -109,8 +124,11 @@ class Weighing:
     Attributes:
         calls: the phases that ended.
         pieces: every storage that was seen.
-        layers: (name, kind) of each module, the models' own first; the last is `LOSS`.
-        models: (title, module) by id of the module.
+        models: the classes of the models, in the order in which they were found.
+        layers: their modules.
+        parameters: by id, each with its layer; -1 for one of no model.
+        outputs: by layer, the shape, dtype and bytes a number of what it returned.
+        calls_of: by layer, how often it was called.
         notes: a sentence for each thing that could not be seen.
         spent_ns: what all of this took of the program's time.
     """
@@ -120,7 +138,8 @@ class Weighing:
         self.resident = Resident(session)
         self.calls: list[Call] = []
         self.pieces = Pieces(self.tick)
-        self.layers: list[tuple[str, str]] = []
+        self.models: list[str] = []
+        self.layers: list[Layer] = []
         self.parameters: dict[int, tuple[Any, int]] = {}
         self.optimizers: list[Any] = []
         self.outputs: dict[int, tuple[tuple[int, ...], str, int]] = {}
@@ -137,16 +156,18 @@ class Weighing:
         self._allocations: Allocations | None = None
         self._stretch: list[Tick] = []
         self._index: dict[int, int] = {}
-        self._titles: dict[str, int] = {}
         self._inside: list[int] = []
         self._without: list[tuple[Any, int]] = []  # parameters, as far as is known
         self._turns: list[tuple[int, int]] = [(-1, -1)]  # from this node on, this layer
-        inside = {id(each) for model in models for name, each in modules_in(model) if name}
         for model in models:
-            if id(model) not in inside:
-                self.know(model)
+            self.know(model)
         for optimizer in optimizers:
             self.know_optimizer(optimizer)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a phase is being weighed."""
+        return bool(self._open)
 
     # What there is.
 
@@ -154,23 +175,22 @@ class Weighing:
         """A model's parameters and buffers are weighed from here on."""
         if id(model) in self._index:
             return
-        title = type(model).__name__
-        self._titles[title] = self._titles.get(title, 0) + 1
-        if self._titles[title] > 1:
-            title = f"{title}#{self._titles[title]}"
-        for name, module in modules_in(model):
-            if id(module) in self._index:
-                continue
-            layer = self._index[id(module)] = len(self.layers)
-            self.layers.append((f"{title}\0{name}", type(module).__name__))
+        root = len(self.models)
+        self.models.append(type(model).__name__)
+        for place, (name, module) in enumerate(modules_in(model)):
+            layer = self._index.get(id(module))
+            if layer is None:
+                layer = self._index[id(module)] = len(self.layers)
+                self.layers.append(Layer(type(module).__name__))
+            # A layer that was built or called by itself belongs to the model around it.
+            self.layers[layer].put(root, place, name)
             for each in (module.__dict__.get("_parameters") or {}).values():
-                if each is not None:
-                    self.parameters.setdefault(id(each), (each, layer))
+                if each is not None and id(each) not in self.parameters:
+                    self.parameters[id(each)] = (each, layer)
+                    self.pieces.add(each, "parameter", layer)
             for each in (module.__dict__.get("_buffers") or {}).values():
                 if each is not None:
                     self.pieces.add(each, "buffer", layer)
-        for each, layer in self.parameters.values():
-            self.pieces.add(each, "parameter", layer)
 
     def know_optimizer(self, optimizer: Any) -> None:
         """An optimizer's state, and what it has of parameters of no model, are weighed."""
@@ -247,8 +267,7 @@ class Weighing:
     def step_aside(self) -> None:
         """The program starts a profiler of its own: there is room for one."""
         if self._allocations is not None:
-            self._allocations.stop()
-            self._allocations.why = "the program's own profiler began"
+            self._allocations.step_aside()
 
     def enter(self, module: Any) -> None:
         """A module is called inside a weighed call."""
@@ -308,7 +327,7 @@ class Weighing:
         self._busy = True
         began = time.monotonic_ns()
         try:
-            if self._open[-1].path.endswith("backward"):
+            if any(call.path.endswith("backward") for call in self._open):
                 self._look_at_gradients()
             tick = Tick(self.resident.read(), self._sequence())
             if self._allocations is not None:
