@@ -51,6 +51,17 @@ def at_the_peak(analysis: Analysis, anatomy: Anatomized) -> Composition | None:
     return found or max(anatomy.phases, key=lambda each: each.peak, default=None)
 
 
+def stack(composition: Composition) -> list[tuple[str, int, int]]:
+    """(category, from, to) in bytes, one upon the other; what is negative or unknown has none."""
+    out, low = [], 0
+    for part in composition.parts:
+        size = part.measured or 0
+        if size > 0:
+            out.append((part.category, low, low + size))
+            low += size
+    return out
+
+
 def share_unexplained(composition: Composition) -> float | None:
     """What of the growth over the time before the model is unexplained, from 0 to 1."""
     left = composition["unexplained"].measured

@@ -19,6 +19,7 @@ from timeline.views.chart import (
     lettering,
     limits,
     notes,
+    parts,
 )
 from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
@@ -56,7 +57,8 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     top = max(max(highest, 1) * height / (height - curve.HEADROOM), over)
     labels = [lettering.width(label, SMALL) for _, label in byte_ticks(top, 20)]
     left = _MARGIN + max(0.4, devices.widest_label(analysis), *labels) + 0.1
-    wide = width - _MARGIN - 0.1 - left
+    weighed = parts.composition(analysis, width)
+    wide = width - _MARGIN - 0.1 - left - (parts.ROOM if weighed else 0.0)
 
     # Where the plot begins depends on its keys, and these on which gaps are wide enough to see.
     plot = Plot(Box(left, 0.0, wide, height), begin_ns, end_ns, top)
@@ -92,6 +94,8 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     limits.draw(sheet, plot, lines)
     curve.draw(sheet, plot, drawn)
     flags.draw(sheet, plot, flown)
+    if weighed:
+        parts.draw(sheet, plot, weighed)
     for each in main:
         curve.mark_peak(sheet, plot, each, bool(analysis.phases))
     if not drawn:

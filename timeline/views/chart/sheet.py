@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -131,6 +132,16 @@ class Sheet:
     def dash(self, x: float, y: float, color: str, weight: float = 1.4) -> None:
         """A short line as a key, its middle ``y`` inches from the top."""
         self._rectangle(Box(x, y - weight / 144, 0.22, weight / 72), color)
+
+    def box(self, box: Box, color: str) -> None:
+        """A filled box."""
+        self._rectangle(box, color)
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, color: str) -> None:
+        """A thin straight line between two places."""
+        across = [x0 / self.width, x1 / self.width]
+        up = [1 - y0 / self.height, 1 - y1 / self.height]
+        self.figure.add_artist(Line2D(across, up, color=color, linewidth=0.8))
 
     def _rectangle(self, box: Box, color: str, hatch: str | None = None) -> None:
         self.figure.add_artist(
