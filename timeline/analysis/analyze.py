@@ -29,6 +29,10 @@ GAP_INTERVALS = 5
 """Two readings this many intervals apart have a gap between them."""
 
 
+EVERY_CHANGE = "cuda snapshot"
+"""The source of channels that have a reading at each change: in between nothing happened."""
+
+
 def analyze(recording: Recording) -> Analysis:
     """Draw every conclusion that the views show: peaks, phases, gaps, what is not exact and why."""
     run = recording.run
@@ -45,6 +49,8 @@ def analyze(recording: Recording) -> Analysis:
     )
     summaries = phases.summarize(instances, spans, peaks, host, (start, end))
     outside = phases.outside(spans, (start, end), host)
+    if HOST not in recording.series and not len(instances):
+        outside = None  # of memory that was not recorded there is nothing to say
     reason = _not_exact(recording.series.get(HOST))
     if reason:
         summaries = tuple(_inexact(each, reason) for each in summaries)
@@ -79,6 +85,7 @@ def analyze(recording: Recording) -> Analysis:
         death=death,
         anatomy=take_apart(recording.anatomy, summaries),
         devices=device_memories(recording, readings),
+        alive=recording.alive,
         processes=processes.summarize(recording),
     )
 
@@ -197,6 +204,8 @@ def _curve(series: Series, readings: Readings, run: Run, start: int) -> Curve:
     if len(series) > 1 and (series.channel.name != HOST or not interval):
         interval = max(interval, int(np.median(np.diff(series.t_ns))))
     wide = np.flatnonzero(np.diff(readings.t_ns) > GAP_INTERVALS * max(interval, 1))
+    if series.channel.source == EVERY_CHANGE:
+        wide = wide[:0]
     t = readings.t_ns - start
     return Curve(
         channel=series.channel,

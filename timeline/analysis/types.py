@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from timeline.recording.types import Channel, Device, Ints, Limit, Run
+from timeline.recording.types import Alive, Channel, Device, Ints, Limit, Run
 
 if TYPE_CHECKING:
     from timeline.analysis.anatomy import Anatomized
@@ -322,6 +322,7 @@ class Analysis:
         limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
         devices: the GPUs, those that the target numbers first.
+        alive: what was handed out at the GPU's peak, as `Recording.alive`.
         death: what it died of; None where it lives, or ended as programs do.
         anatomy: what the peaks are made of; None where no step was weighed.
     """
@@ -343,4 +344,5 @@ class Analysis:
     death: Death | None = None
     anatomy: Anatomized | None = None
     devices: tuple[DeviceMemory, ...] = ()
+    alive: tuple[Alive, ...] = ()
     processes: tuple[ProcessSummary, ...] = ()

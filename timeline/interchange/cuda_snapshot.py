@@ -8,20 +8,33 @@ Nothing in the file is executed: see `unpickling`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from timeline.errors import DamagedRecordingError, NoRecordingError
+from timeline.interchange.snapshot_frames import describe
 from timeline.interchange.unpickling import loads
-from timeline.recording.types import Channel, Ints, Kind, Marks, Recording, Run, Series
+from timeline.recording.types import (
+    Alive,
+    Channel,
+    Device,
+    Ints,
+    Kind,
+    Marks,
+    Recording,
+    Run,
+    Series,
+)
 from timeline.theory.allocator_settings import SMALL_BUFFER, Settings
-from timeline.theory.replay import Action, Event, Replay, Segment, replay
+from timeline.theory.replay import Action, Event, Replay, Segment, alive_at, replay
 
 _ACTIONS: dict[str, Action] = {
     "alloc": "alloc", "free_completed": "free",
     "segment_alloc": "segment_alloc", "segment_free": "segment_free",
+    "segment_map": "segment_alloc", "segment_unmap": "segment_free",
 }  # fmt: skip
 
 
@@ -65,14 +78,50 @@ def _recording(path: Path, snapshot: Any) -> Recording:
         for line in lines
     ]  # fmt: skip
     segments = [s for s in snapshot["segments"] if s["device"] == device]
-    if any(s.get("is_expandable") for s in segments):
-        raise DamagedRecordingError(f"{path} has expandable segments, which are not read yet")
-    figures = replay(events, list(_segments(segments)), _settings(snapshot))
+    final = list(_segments(segments))
+    settings = _settings(snapshot)
+    expandable = [bool(s.get("is_expandable")) for s in segments]
+    if any(expandable) or any(line["action"] in ("segment_map", "segment_unmap") for line in lines):
+        settings = replace(settings, expandable_segments=True)
+    figures = replay(events, final, settings)
+    if expandable and any(expandable) and not all(expandable):
+        figures.disagree("some segments are expandable and some are not")
     t = np.maximum.accumulate(np.array([_microseconds(line) for line in lines], np.int64)) * 1000
-    return _assemble(path, device, t, figures, trace)
+    peak = int(np.argmax(figures.allocated))
+    alive = describe(alive_at(events, figures, peak), lines, segments)
+    facts = {
+        "events": str(len(t)),
+        "device": f"cuda:{device}",
+        "peak_by_trace": str(_by_its_own_sizes(lines, segments)),
+    }
+    return _assemble(path, device, t, figures, _ooms(trace), facts, alive)
 
 
-def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> Recording:
+def _by_its_own_sizes(lines: Any, segments: Any) -> int:
+    """The peak of what was allocated by the sizes that the trace gives, which are those asked for.
+
+    From what the segments say is allocated at the end, backwards. A block counts for more where it
+    was rounded up, or handed out whole: what torch's own counter had is in the channel.
+    """
+    now = peak = sum(_number(segment, "allocated_size") for segment in segments)
+    for line in reversed(lines):
+        if line["action"] == "alloc":
+            now -= _number(line, "size")
+        elif line["action"] == "free_completed":
+            now += _number(line, "size")
+        peak = max(peak, now)
+    return peak
+
+
+def _assemble(
+    path: Path,
+    device: int,
+    t: Ints,
+    figures: Replay,
+    marks: Marks,
+    facts: dict[str, str],
+    alive: tuple[Alive, ...],
+) -> Recording:
     exact = not figures.disagreements
     reason = "" if exact else "sizes are what was asked for, rounded"
     names = {"allocated": figures.allocated, "reserved": figures.reserved}
@@ -81,7 +130,6 @@ def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> 
         channel = Channel(f"torch.cuda{device}.{name}", "byte", "cuda snapshot", exact, reason)
         column = np.array(values, np.int64)
         series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), np.int64))
-    marks = _ooms(trace)
     # What ran out of memory is no event of an allocator that follows its trace, and may come last.
     start, end = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
     return Recording(
@@ -98,11 +146,14 @@ def _assemble(path: Path, device: int, t: Ints, figures: Replay, trace: Any) -> 
             interval_ns=0,
             backend="cuda snapshot",
             end="exited",
-            facts={"events": str(len(t)), "device": f"cuda:{device}"},
+            facts=facts,
+            seen_to_end=True,
         ),
         series=series,
         marks=marks,
         missing=("no host memory: a CUDA snapshot holds the device's allocator only",),
+        devices=(Device("", cuda=device),),
+        alive=alive,
         damage=() if exact else (f"the allocator's model does not follow it: {figures.first}",),
     )
 
@@ -145,10 +196,17 @@ def _segments(segments: Any) -> Iterator[Segment]:
 
 def _settings(snapshot: Any) -> Settings:
     found = snapshot.get("allocator_settings") or {}
+    settings = Settings()
     limit = found.get("max_split_size", -1)
     if isinstance(limit, int) and limit > SMALL_BUFFER:
-        return Settings(max_split_size=limit)
-    return Settings()
+        settings = replace(settings, max_split_size=limit)
+    # By powers of two from 1 MiB on, as the names of the keys say.
+    steps = found.get("roundup_power2_divisions")
+    if isinstance(steps, dict):
+        divisions = tuple(steps.get(str(1 << power), 0) for power in range(16))
+        if all(type(each) is int and 0 <= each <= 1 << 20 for each in divisions):
+            settings = replace(settings, roundup_power2_divisions=divisions)
+    return settings
 
 
 def _number(line: Any, key: str) -> int:

@@ -113,7 +113,7 @@ def _series(channel: Channel, t_ns: Ints, value: Ints, high: Ints) -> Series:
         t_ns,
         np.ascontiguousarray(value),
         np.ascontiguousarray(high),
-        np.zeros(len(t_ns), np.bool_),
+        np.zeros(len(t_ns), np.int64),
     )
 
 

@@ -320,6 +320,28 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """Blocks of a GPU's memory that were handed out at the peak, from one place of the program.
+
+    Attributes:
+        bytes: of all of them together.
+        blocks: how many.
+        largest: of them, in bytes.
+        during: ``forward``, ``backward``, ``optimizer``, or ``before`` the recording began; empty
+            where it cannot be told.
+        place: file, line and function of the program's innermost frame; empty where none is known.
+        operation: what asked for the largest, such as ``bmm``; empty where it is not known.
+    """
+
+    bytes: int
+    blocks: int
+    largest: int
+    during: str
+    place: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """A most that something may have.
 
@@ -398,6 +420,8 @@ class Recording:
         processes: the target's children, in the order in which they were found.
         anatomy: the training step that was weighed; None where none was.
         devices: the GPUs that anything was read of.
+        alive: what was handed out at the peak of what was allocated on the GPU, the largest first;
+            empty where the allocations were not recorded one by one.
     """
 
     path: Path | None
@@ -413,6 +437,7 @@ class Recording:
     processes: tuple[Process, ...] = ()
     anatomy: Anatomy | None = None
     devices: tuple[Device, ...] = ()
+    alive: tuple[Alive, ...] = ()
 
     def __repr__(self) -> str:
         run = self.run

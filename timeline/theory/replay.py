@@ -16,6 +16,8 @@ from timeline.theory.allocator import Adopted, CachingAllocator
 from timeline.theory.allocator_settings import SMALL_BUFFER, SMALL_SIZE, Settings
 
 Action = Literal["alloc", "free", "segment_alloc", "segment_free"]
+"""Memory that is mapped into an expandable segment, or taken out of it, is a segment here: what it
+adds to what is reserved is all that matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,16 @@ class Replay:
 
     Attributes:
         allocated, reserved: bytes after each event, by the model.
+        sizes: what each event's block counts for; 0 for those that hand none out.
+        live: the blocks before the first event: address and size.
         disagreements: events at which the model's address or reserved bytes are not the trace's.
         first: a sentence about the first of them; empty where there is none.
     """
 
     allocated: list[int] = field(default_factory=list)
     reserved: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    live: dict[int, int] = field(default_factory=dict)
     disagreements: int = 0
     first: str = ""
 
@@ -60,9 +66,12 @@ class Replay:
 
 
 def replay(
-    events: Sequence[Event], final: Iterable[Segment], settings: Settings | None = None
+    events: Sequence[Event], final: Sequence[Segment], settings: Settings | None = None
 ) -> Replay:
     """Run a trace through the model.
+
+    With expandable segments there is nothing to model: every block there is split down to its
+    rounded size, so the trace alone tells what it counts for.
 
     Args:
         events: the whole trace, in its order.
@@ -71,6 +80,8 @@ def replay(
         settings: of the allocator that wrote it.
     """
     settings = settings or Settings()
+    if settings.expandable_segments:
+        return _expandable(events, final, settings)
     waiting: list[Event] = []
 
     def place(size: int) -> int:
@@ -81,9 +92,10 @@ def replay(
     model = CachingAllocator(settings, place=place)
     for segment in before(events, final, settings):
         model.adopt(segment.address, segment.size, segment.stream, _covering(segment))
-    result = Replay()
+    result = Replay(live=dict(model.live()))
     reserved = model.counters.reserved
     for number, event in enumerate(events):
+        size = 0
         if event.action == "segment_alloc":
             waiting.append(event)
             reserved += event.size
@@ -96,11 +108,13 @@ def replay(
                     f"{model.counters.reserved}"
                 )
                 return _by_the_trace_alone(events, final, settings, result)
+            size = model.size_of(address)
         elif event.action == "free":
             model.free(event.address)
         elif event.address in model.segments:
             model.release(event.address)
             reserved -= event.size
+        result.sizes.append(size)
         result.allocated.append(model.counters.allocated)
         # A segment that the trace has just announced is reserved, whoever will live in it.
         result.reserved.append(reserved)
@@ -180,22 +194,83 @@ def _covering(segment: Segment) -> Iterable[Adopted]:
         yield at, end - at, 0
 
 
+def alive_at(events: Sequence[Event], figures: Replay, last: int) -> dict[int, tuple[int, int]]:
+    """The blocks that are handed out after an event.
+
+    Args:
+        events: the whole trace.
+        figures: what `replay` gave for it.
+        last: the number of the event.
+
+    Returns:
+        By address the size, and the number of the event that handed it out; -1 before the first.
+    """
+    alive = {address: (size, -1) for address, size in figures.live.items()}
+    for number, event in enumerate(events[: last + 1]):
+        if event.action == "alloc" and event.size:
+            alive[event.address] = figures.sizes[number], number
+        elif event.action == "free":
+            alive.pop(event.address, None)
+    return alive
+
+
 def _by_the_trace_alone(
     events: Sequence[Event], final: Iterable[Segment], settings: Settings, result: Replay
 ) -> Replay:
     """The figures as far as the trace has them: sizes rounded, segments as they came."""
     start = before(events, final, settings)
-    sizes = {block[0]: block[1] for segment in start for block in segment.live}
-    allocated, reserved = sum(sizes.values()), sum(segment.size for segment in start)
-    result.allocated, result.reserved = [], []
-    for event in events:
+    live = {block[0]: block[1] for segment in start for block in segment.live}
+    return _counted(events, live, sum(segment.size for segment in start), settings, result)
+
+
+def _expandable(events: Sequence[Event], final: Sequence[Segment], settings: Settings) -> Replay:
+    live = {address: size for segment in final for address, size, _ in segment.live}
+    at_the_end = dict(live)
+    handed_out: dict[int, int] = {}
+    reserved = sum(segment.size for segment in final)
+    for event in reversed(events):
         if event.action == "alloc":
-            sizes[event.address] = settings.round_size(event.size)
-            allocated += sizes[event.address]
+            live.pop(event.address, None)
+            handed_out.setdefault(event.address, event.size)
+        elif event.action == "free":
+            live[event.address] = settings.round_size(event.size)
+        else:
+            reserved += -event.size if event.action == "segment_alloc" else event.size
+    result = _counted(events, live, reserved, settings, Replay())
+    # What is left at the end says whether the sizes are as they should be.
+    for address, asked in handed_out.items():
+        size = at_the_end.get(address)
+        if size is not None and size != settings.round_size(asked):
+            result.disagree(
+                f"{asked} bytes at {address:#x} count for {size} at the end, and not for "
+                f"{settings.round_size(asked)}"
+            )
+    if reserved < 0:
+        result.disagree("more was mapped than there is at the end")
+    return result
+
+
+def _counted(
+    events: Sequence[Event],
+    live: dict[int, int],
+    reserved: int,
+    settings: Settings,
+    result: Replay,
+) -> Replay:
+    """The figures with every block counted for its rounded size."""
+    result.live, sizes = dict(live), dict(live)
+    allocated = sum(sizes.values())
+    result.allocated, result.reserved, result.sizes = [], [], []
+    for event in events:
+        size = 0
+        if event.action == "alloc":
+            size = sizes[event.address] = settings.round_size(event.size) if event.size else 0
+            allocated += size
         elif event.action == "free":
             allocated -= sizes.pop(event.address, 0)
         else:
             reserved += event.size if event.action == "segment_alloc" else -event.size
         result.allocated.append(allocated)
         result.reserved.append(reserved)
+        result.sizes.append(size)
     return result

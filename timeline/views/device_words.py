@@ -85,3 +85,20 @@ def trouble_words(memory: DeviceMemory) -> str:
         failed = "1 allocation" if memory.ooms == 1 else f"{memory.ooms:,} allocations"
         words.append(f"{failed} failed: out of memory")
     return "; ".join(words)
+
+
+ALIVE_COLUMNS = ("alive at the peak", "blocks", "in", "from")
+
+
+def alive_rows(analysis: Analysis, most: int) -> list[tuple[str, str, str, str]]:
+    """What was handed out at the peak, by place: bytes, blocks, part of a step, place."""
+    rows = []
+    for each in analysis.alive[:most]:
+        place = each.place or ("before the recording began" if each.during == "before" else "")
+        if not place:
+            place = f"{each.operation}, no Python frame" if each.operation else "unknown"
+        elif each.operation:
+            place += f" ({each.operation})"
+        during = "" if each.during == "before" else each.during
+        rows.append((format_bytes(each.bytes), f"{each.blocks:,}", during, place))
+    return rows

@@ -62,6 +62,17 @@ def document(analysis: Analysis) -> dict[str, object]:
         "phases": [_phase(each) for each in analysis.phases],
         "outside": _phase(analysis.outside) if analysis.outside else None,
         "devices": [_device(each) for each in analysis.devices],
+        "alive_at_peak": [
+            {
+                "bytes": each.bytes,
+                "blocks": each.blocks,
+                "largest": each.largest,
+                "during": each.during or None,
+                "place": each.place or None,
+                "operation": each.operation or None,
+            }
+            for each in analysis.alive
+        ],
         "processes": [_process(each) for each in analysis.processes],
         "marks": [{"t_s": each.t_ns / 1e9, "text": each.text} for each in analysis.marks],
         "notes": list(analysis.notes),

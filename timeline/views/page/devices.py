@@ -20,6 +20,8 @@ from timeline.views.device_layers import (
     names_drawn,
 )
 from timeline.views.device_words import (
+    ALIVE_COLUMNS,
+    alive_rows,
     layers_words,
     main_channel,
     peak_words,
@@ -121,6 +123,8 @@ def card(analysis: Analysis) -> str:
     blocks = [_block(analysis, memory) for memory in analysis.devices]
     if not blocks:
         return ""
+    if analysis.alive:
+        blocks.append(_alive(analysis))
     return f'<section class="card gpus" aria-label="GPUs">{"".join(blocks)}</section>'
 
 
@@ -154,4 +158,18 @@ def _phases(analysis: Analysis, memory: DeviceMemory) -> str:
     return (
         f"<details><summary>Peaks by phase on {name}</summary><table><thead><tr><th>Phase</th>"
         f"<th>Peak</th><th>Delta</th></tr></thead><tbody>{lines}</tbody></table>{more}</details>"
+    )
+
+
+def _alive(analysis: Analysis) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ALIVE_COLUMNS)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>"
+        for row in alive_rows(analysis, MOST_PHASES)
+    )
+    left = len(analysis.alive) - MOST_PHASES
+    more = f"<p>and {left:,} more places with less</p>" if left > 0 else ""
+    return (
+        '<div class="alive"><h2>What was alive at the peak</h2>'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}</div>"
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from timeline.analysis.types import Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
+from timeline.views.device_words import peak_words
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.page.words import escaped
 from timeline.views.table import host_of
@@ -46,7 +47,7 @@ def tiles(analysis: Analysis) -> str:
     """The four figures that a reader looks for first."""
     run = analysis.run
     host = host_of(analysis)
-    samples = host.samples if host else 0
+    samples = host.samples if host else max((each.samples for each in analysis.channels), default=0)
     backend = escaped(run.backend)
     every = f"every {format_duration(run.interval_ns / 1e9)}" if run.interval_ns else "as recorded"
     longest = format_duration(host.longest_gap_ns / 1e9) if host and samples > 1 else "–"
@@ -61,6 +62,16 @@ def tiles(analysis: Analysis) -> str:
 
 
 def _peak(analysis: Analysis, host: ChannelSummary | None) -> str:
+    if host is None and analysis.devices:
+        memory = analysis.devices[0]
+        what, _, rest = peak_words(analysis, memory).partition(" peak ")
+        size, _, rest = rest.partition(" at ")
+        return _tile(
+            f"Peak {what} on {escaped(memory.name)}",
+            escaped(size),
+            escaped(f"at {rest}"),
+            first=True,
+        )
     if host is None:
         return _tile("Peak of host memory", "unknown", "no reading of host memory", first=True)
     if host.exact:
