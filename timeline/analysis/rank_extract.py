@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from timeline.analysis.analyze import analyze
-from timeline.analysis.rank_types import RankPeak, RankSummary
+from timeline.analysis.rank_types import RankPeak, RankSummary, least_known
 from timeline.analysis.types import HOST, Analysis, Curve
 from timeline.recording.types import UNKNOWN, Ints, Recording
 
@@ -40,7 +40,7 @@ class Extremes:
             pairs = len(low) + len(low) % 2
             low = np.pad(low, (0, pairs - len(low)), constant_values=UNKNOWN).reshape(-1, 2)
             high = np.pad(high, (0, pairs - len(high)), constant_values=UNKNOWN).reshape(-1, 2)
-            low = np.where((low == UNKNOWN).any(axis=1), low.max(axis=1), low.min(axis=1))
+            low = least_known(low[:, 0], low[:, 1])
             high = high.max(axis=1)
         return Extremes(doublings, low, high)
 

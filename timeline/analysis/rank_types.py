@@ -202,12 +202,35 @@ class RankCurves:
         """The row of a rank."""
         return self.ranks.index(rank)
 
+    def widened(self) -> RankCurves:
+        """The same in buckets that are twice as wide."""
+        even = len(self.begin_ns) + len(self.begin_ns) % 2
+        low, high = (
+            np.pad(each, ((0, 0), (0, even - each.shape[1])), constant_values=UNKNOWN)
+            for each in (self.low, self.high)
+        )
+        return RankCurves(
+            begin_ns=self.begin_ns[::2],
+            width_ns=2 * self.width_ns,
+            ranks=self.ranks,
+            low=least_known(low[:, ::2], low[:, 1::2]),
+            high=np.maximum(high[:, ::2], high[:, 1::2]),
+        )
+
     def envelope(self) -> tuple[Ints, Ints, Ints]:
         """The least ``low``, the median ``high`` and the largest ``high`` of all ranks, [b] each.
 
         UNKNOWN where no rank has a reading.
         """
         return _over_ranks(self.low, self.high)
+
+
+def least_known(one: Ints, other: Ints) -> Ints:
+    """The lesser of each pair; of one that is UNKNOWN the other."""
+    either: Ints = np.where(
+        (one == UNKNOWN) | (other == UNKNOWN), np.maximum(one, other), np.minimum(one, other)
+    )
+    return either
 
 
 def _over_ranks(low: Ints, high: Ints) -> tuple[Ints, Ints, Ints]:

@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 
 from timeline.errors import TimelineError
+from timeline.recorder.ranks import MOST_AT_THE_END
 from timeline.recorder.say import say
 from timeline.recording.format import CHARTS
-
-MOST_AT_THE_END = 64
-"""A launcher waits for all its ranks, and while rank 0 reads more of them than this, for a second
-and longer, a whole cluster would wait."""
 
 
 def show_ranks(directory: str, *, charts: bool) -> None:

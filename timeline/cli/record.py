@@ -71,7 +71,9 @@ def run_and_record(words: list[str], *, help: str) -> int:
     if rank is None or rank.world == 1:
         show(directory, charts=not chosen.no_charts, ended=ended)
     elif rank.rank == 0:
-        show_ranks(os.path.dirname(directory), charts=not chosen.no_charts)
+        # After a signal the launcher waits to start all ranks again, or to say what happened.
+        charts = not chosen.no_charts and not ended.signal
+        show_ranks(os.path.dirname(directory), charts=charts)
     _flush()
     return _end_as(ended)
 

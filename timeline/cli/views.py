@@ -7,7 +7,6 @@ from typing import Protocol
 
 from timeline.analysis.rank_types import RanksAnalysis
 from timeline.analysis.types import Analysis
-from timeline.errors import UsageError
 from timeline.views import json, ranks_json, ranks_text, text
 from timeline.views.palette import Theme
 from timeline.views.terminal import Look
@@ -78,8 +77,10 @@ class OfRanks:
         """Make a file, by the suffix of its name."""
         suffix = path.suffix.lower()
         if suffix == ".html":
-            raise UsageError(f"{path}: the ranks of a run are shown as .png, .txt or .json")
-        if suffix == ".png":
+            from timeline.views import ranks_html
+
+            ranks_html.write(self._analysis, path)
+        elif suffix == ".png":
             from timeline.views import png
 
             png.write(self._analysis, path, theme=theme)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 MOST_RANKS = 1_000_000
 """A larger world is a typing error, or a variable that means something else."""
 
+MOST_AT_THE_END = 64
+"""A launcher waits for all its ranks, and while the first one reads more of them than this, for
+seconds, a whole cluster would wait."""
+
 _OPEN_MPI = "OMPI_COMM_WORLD_"
 
 _LAUNCHERS = (
@@ -126,6 +130,18 @@ def rank_of(environ: Mapping[str, str]) -> Rank | None:
 def own_rank() -> Rank | None:
     """The rank of this process."""
     return rank_of(os.environ)
+
+
+def shown(directory: str, rank: Rank | None) -> str:
+    """Which directory this process makes charts of at its end; empty for none.
+
+    Of all ranks of a run the first shows them all, as far as they are there: it waits for no other.
+    """
+    if rank is None or rank.world == 1:
+        return directory
+    if rank.rank or rank.world > MOST_AT_THE_END:
+        return ""
+    return os.path.dirname(directory)
 
 
 def _run_id(environ: Mapping[str, str]) -> str:

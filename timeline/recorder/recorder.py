@@ -17,7 +17,7 @@ from timeline.recorder.options import (
     checked_step,
 )
 from timeline.recorder.probes import resolve
-from timeline.recorder.ranks import own_rank
+from timeline.recorder.ranks import own_rank, shown
 from timeline.recorder.running import Running
 from timeline.recorder.say import say
 
@@ -101,6 +101,7 @@ class Recorder:
         self.numbered = not self._wanted
         self._state = _NEW
         self._pid = 0
+        self._shown = ""
         self._inside: session.Open | None = None
         self._running: Running | None = None
 
@@ -152,11 +153,11 @@ class Recorder:
             except Exception as error:
                 say(f"{self.directory} did not end well: {error}")
                 return
-        if self._charts:
+        if self._charts and self._shown:
             try:
                 from timeline.recorder.charts import make_charts
 
-                say(make_charts(self.directory))
+                say(make_charts(self._shown))
             except Exception as error:
                 say(f"no charts: {error}")
 
@@ -225,6 +226,7 @@ class Recorder:
             )
         except RecordingExistsError as error:
             raise RecordingExistsError(f"{error} (here: directory=… or force=True)") from None
+        self._shown = shown(directory, rank)
         self._running = Running(directory)
         _open.add(self)
         atexit.register(self._at_exit)

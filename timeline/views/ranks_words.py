@@ -44,14 +44,14 @@ def slowest_words(slowest: Slowest) -> str:
     return f"rank {slowest.rank} in {often}, {behind} behind"
 
 
-def clock_sentences(analysis: RanksAnalysis) -> list[str]:
+def clock_sentences(analysis: RanksAnalysis, shown: int = CLOCKS_SHOWN) -> list[str]:
     """How the clocks were brought together, of the least certain and the most wrong ones first."""
     others = [each for each in analysis.clocks if each.method != "same clock"]
     worst = sorted(others, key=lambda each: (each.error_ns != UNKNOWN, -abs(each.shift_ns)))
     said = [
         f"Clock of {each.host} ({ranks_named(each.ranks)}): {each.sentence}"
-        for each in worst[:CLOCKS_SHOWN]
+        for each in worst[:shown]
     ]
-    if len(worst) > CLOCKS_SHOWN:
-        said.append(f"and {len(worst) - CLOCKS_SHOWN:,} more clocks, with less to correct")
+    if len(worst) > shown:
+        said.append(f"and {len(worst) - shown:,} more clocks, with less to correct")
     return said
