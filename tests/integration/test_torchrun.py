@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import run
+from running import begin, run
 
 pytestmark = pytest.mark.torch
 
@@ -68,3 +68,101 @@ def test_every_rank_is_recorded_into_one_directory(tmp_path, write_script, run_p
     assert work["slowest"]["rank"] == 1
     # One rank opens on its own.
     assert document(run_python, group / "rank-0001")["run"]["exit_code"] == 0
+
+
+RESTARTED = """
+import os, sys, time
+from timeline import phase
+rank, restart = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+for step in range(40):
+    with phase("work"):
+        time.sleep(0.02)
+        if step == 10 and rank == "1" and restart == "0":
+            os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_rank_that_dies_is_shown_and_its_restart_is_kept_apart(
+    tmp_path, write_script, run_python
+):
+    write_script("", "pkg/__init__.py")
+    write_script(RESTARTED, "pkg/train.py")
+    words = ["--max-restarts", "1", "-m", "timeline", "--no-charts", "-o", "out"]
+    ended = torchrun(tmp_path, *words, "-m", "pkg.train")
+    assert ended.code == 0, ended.stderr
+    assert sorted(p.name for p in tmp_path.glob("out*")) == ["out", "out-r1"]
+    first = document(run_python, tmp_path / "out")
+    # torchrun ends the other rank, as it does without a recorder.
+    assert [each["signal"] for each in first["ranks"]["ranks"]] == ["SIGTERM", "SIGKILL"]
+    assert first["run"]["ending"].startswith("rank 1 killed by SIGKILL")
+    assert first["ranks"]["ranks"][1]["in_phase"] == "work"
+    second = document(run_python, tmp_path / "out-r1")
+    assert second["run"]["restart"] == 1
+    assert second["run"]["ending"] == "all exited with code 0"
+
+
+FAILS = """
+import os
+from torch.distributed.elastic.multiprocessing.errors import record
+@record
+def main():
+    raise ValueError(f"bad data on {os.environ['RANK']}")
+main()
+"""
+
+
+def test_the_error_file_and_the_logs_are_torchruns_own(tmp_path, write_script):
+    script = write_script(FAILS, "train.py")
+    words = ["--log-dir", "logs", "--redirects", "3", "-m", "timeline", "--no-charts", script]
+    ended = torchrun(tmp_path, *words, ranks=1)
+    assert ended.code == 1
+    assert "exitcode  : 1 " in ended.stderr
+    assert "ValueError: bad data on 0" in ended.stderr.partition("Root Cause")[2]
+    (said,) = tmp_path.glob("logs/*/attempt_0/0/stderr.log")
+    assert "ValueError: bad data on 0" in said.read_text()
+    assert "timeline: recorded in" in said.read_text()
+
+
+STAYS = """
+import os, signal, sys, time
+def got(number, frame):
+    os.write(1, f"rank {os.environ['RANK']} got {number}\\n".encode())
+    sys.exit(3)
+signal.signal(signal.SIGTERM, got)
+os.write(1, b"up\\n")
+time.sleep(60)
+"""
+
+
+def test_sigterm_of_the_launcher_comes_to_each_rank_once(tmp_path, write_script, run_python):
+    script = write_script(STAYS, "train.py")
+    process = begin(
+        [*TORCHRUN, "2", "-m", "timeline", "--no-charts", "-o", "out", str(script)], cwd=tmp_path
+    )
+    heard = [process.stdout.readline() for _ in range(2)]
+    assert heard == ["up\n", "up\n"]
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert sorted(out.splitlines()) == ["rank 0 got 15", "rank 1 got 15"]
+    said = document(run_python, tmp_path / "out")
+    assert [each["exit_code"] for each in said["ranks"]["ranks"]] == [3, 3]
+
+
+IN_CODE = """
+import os, time
+import timeline
+@timeline.record
+def train():
+    time.sleep(0.2)
+train()
+"""
+
+
+def test_a_recorder_in_code_joins_the_other_ranks(tmp_path, write_script, run_python):
+    script = write_script(IN_CODE, "train.py")
+    ended = torchrun(tmp_path, script)
+    assert ended.code == 0, ended.stderr
+    group = only(tmp_path)
+    assert {"rank-0000", "rank-0001", "report.png", "report.html"} <= set(os.listdir(group))
+    assert ended.stderr.count("timeline: peak") == 1
+    assert document(run_python, group)["ranks"]["world"] == 2
