@@ -50,7 +50,7 @@ def test_the_table_names_peak_imbalance_slowest_dead_and_absent(few):
     assert "train.py: 4 ranks on 1 host, 155 ms, rank 2 killed by SIGKILL" in text
     assert "rank 0 not here" in text
     assert "Peak 604.0 MiB on rank 3 (node0)" in text
-    assert "Imbalance 5.87: median 103.0 MiB, least 102.0 MiB on rank 1" in text
+    assert "Imbalance 5.86: median 103.0 MiB, least 102.0 MiB on rank 1" in text
     (dead,) = (line for line in text.splitlines() if line.startswith("     2 "))
     assert "SIGKILL at" in dead
     assert "in work" in dead
