@@ -1,17 +1,23 @@
 """A thousand ranks of an hour at 10 Hz in one directory: what they take, and merging them.
 
-    python benchmarks/ranks.py [--quick] [--write DIR RANKS]
+    python benchmarks/ranks.py [--quick] [--read DIR | --write DIR RANKS]
 
-``--write`` only makes such a directory, to look at.
+``--write`` only makes such a directory, to look at; ``--read`` only merges one that is there.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 
 INTERVAL_NS = 100_000_000
 LENGTH_NS = 3600 * 10**9
@@ -112,7 +118,77 @@ def write_ranks(directory: Path, ranks: int, *, length_ns: int = LENGTH_NS) -> N
         write_json(str(own), layout.SUMMARY, summary)
 
 
+def measure_all(*, quick: bool) -> dict[str, Any]:
+    """Write the ranks and merge them; a quick run has a tenth of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        group = Path(folder, "ranks.timeline")
+        begun = time.perf_counter()
+        write_ranks(group, RANKS // 10 if quick else RANKS)
+        print(f"ranks        written in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
+        return measure(group)
+
+
+def measure(group: Path) -> dict[str, Any]:
+    """What a directory of ranks takes, and merging it: the table alone, then every view."""
+    files = [path for path in group.rglob("*") if path.is_file()]
+    ranks = sum(path.is_dir() for path in group.iterdir())
+    said: dict[str, Any] = {
+        "ranks": ranks,
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+    with tempfile.TemporaryDirectory() as out:
+        page = Path(out, "report.html")
+        said["merge"] = _merged(group)
+        said["views"] = _merged(group, "-o", str(page), "-o", str(Path(out, "report.png")))
+        said["html_bytes"] = page.stat().st_size
+    return said
+
+
+def _merged(group: Path, *options: str) -> dict[str, float]:
+    """Seconds by the clock and of the processors, and the most memory of all its processes.
+
+    Of shared pages each process counts its part (PSS), read every 0.3 s.
+    """
+    command = [sys.executable, "-m", "timeline", "report", str(group), "--json", *options]
+    before = os.times()
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    whole = psutil.Process(process.pid)
+    most = 0
+    while process.poll() is None:
+        most = max(most, _pss(whole))
+        time.sleep(0.3)
+    took = time.perf_counter() - begun
+    after = os.times()
+    cpu = sum(after[i] - before[i] for i in (2, 3))
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return {"wall_s": took, "cpu_s": cpu, "bytes": most}
+
+
+def _pss(process: psutil.Process) -> int:
+    total = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            total += each.memory_full_info().pss
+    except psutil.Error:
+        pass
+    return total
+
+
+def main() -> int:
+    """The command line."""
+    words = sys.argv[1:]
+    if "--write" in words:
+        at = words.index("--write")
+        write_ranks(Path(words[at + 1]), int(words[at + 2]))
+    elif "--read" in words:
+        print(json.dumps(measure(Path(words[words.index("--read") + 1])), indent=1))
+    else:
+        print(json.dumps(measure_all(quick="--quick" in words), indent=1))
+    return 0
+
+
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        at = sys.argv.index("--write")
-        write_ranks(Path(sys.argv[at + 1]), int(sys.argv[at + 2]))
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typing import Any
 import large
 import micro
 import peaks
+import ranks
 import runners
 import tables
 import turns
@@ -130,6 +131,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "micro": lambda quick, _: {"micro": micro.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
+    "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},
 }
 
 

@@ -178,6 +178,7 @@ def figures(results: dict[str, Any]) -> str:
         *_of_gil(results.get("gil", [])),
         *_of_micro(results.get("micro")),
         *_of_large(results.get("large")),
+        *_of_ranks(results.get("ranks")),
     ]
     head = ["figure", "at most", "measured", "reached"]
     return _table(head, [figure.row() for figure in rows]) if rows else ""
@@ -268,6 +269,18 @@ def _of_micro(micro: dict[str, Any] | None) -> Iterable[Figure]:
     yield Figure(f"{text}, with its exact reading", added["sparse_us"] / 2, "µs", 12, 1)
     yield Figure(f"{text}, where marks are dense", added["dense_us"] / 2, "µs", None, 1)
     yield Figure("added to a call inside a module's call", added["inner_us"], "µs", None)
+
+
+def _of_ranks(ranks: dict[str, Any] | None) -> Iterable[Figure]:
+    if not ranks:
+        return
+    size = f"{ranks['ranks']:,} ranks of an hour at 10 Hz: "
+    yield Figure(size + "on disk", ranks["bytes"] / 1e9, "GB", None)
+    for name, what in (("merge", "merged"), ("views", "merged, PNG and HTML")):
+        yield Figure(size + what, ranks[name]["wall_s"], "s", 60)
+        yield Figure(size + f"{what}, processors", ranks[name]["cpu_s"], "s", None)
+        yield Figure(size + f"{what}, memory", ranks[name]["bytes"] / 2**20, "MiB", 1024)
+    yield Figure(size + "HTML", ranks["html_bytes"] / 1e6, "MB", 5)
 
 
 def _of_large(large: dict[str, Any] | None) -> Iterable[Figure]:
