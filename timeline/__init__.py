@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from timeline.interchange.loading import load
     from timeline.recorder.decorator import record
     from timeline.recorder.recorder import Recorder
+    from timeline.theory.advising import advice
     from timeline.theory.breakdown import breakdown
     from timeline.theory.estimate import estimate
 
@@ -24,6 +25,7 @@ __all__ = [
     "Recorder",
     "TimelineError",
     "__version__",
+    "advice",
     "analyze",
     "breakdown",
     "estimate",
@@ -38,6 +40,7 @@ _LATER = {
     "record": "timeline.recorder.decorator",
     "load": "timeline.interchange.loading",
     "analyze": "timeline.analysis.analyze",
+    "advice": "timeline.theory.advising",
     "breakdown": "timeline.theory.breakdown",
     "estimate": "timeline.theory.estimate",
 }

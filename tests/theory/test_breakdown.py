@@ -368,3 +368,14 @@ def test_inference_keeps_parameters_and_what_is_passed_on():
     assert told.categories["activation"] == 0
     assert told.categories["temporary"] > 0
     assert told.peak.phase == "forward"
+
+
+def test_what_backward_needs_and_something_overwrites_is_refused_as_torch_does():
+    class Overwritten(nn.Module):
+        def forward(self, x):
+            return torch.sigmoid(x * 2).relu_()
+
+    with pytest.raises(BreakdownError, match="overwritten by an operation in place"):
+        timeline.breakdown(Overwritten(), None, torch.zeros(3, requires_grad=True))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        Overwritten()(torch.zeros(3, requires_grad=True)).sum().backward()

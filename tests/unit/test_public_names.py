@@ -7,7 +7,7 @@ import pytest
 import timeline
 
 NAMES = [
-    *("Recorder", "TimelineError", "__version__", "analyze", "breakdown", "estimate"),
+    *("Recorder", "TimelineError", "__version__", "advice", "analyze", "breakdown", "estimate"),
     *("load", "mark", "phase", "record"),
 ]
 

@@ -5,6 +5,7 @@ function without arguments (or a model) in a module that can be imported from he
 
   timeline breakdown torchvision:resnet50 --input 3x224x224 --batch 16 --optimizer adam
   timeline breakdown transformers:gpt2 --input 1024 --batch 8 --precision bf16
+  timeline breakdown torchvision:resnet50 --input 3x224x224 --batch 16 --advice
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 
 from timeline.cli.output import show
 from timeline.errors import UsageError
+from timeline.theory.advising import advice
 from timeline.theory.breakdown import breakdown
 from timeline.theory.targets import resolve
 from timeline.views import breakdown_json, breakdown_text
@@ -26,19 +28,20 @@ def run(arguments: list[str]) -> int:
     if options.layers < 0:
         raise UsageError(f"--layers {options.layers} cannot be: give 0 for all, or more")
     target = resolve(options.target, options.input)
-    told = breakdown(
-        target.make,
-        options.optimizer,
-        target.inputs,
-        batch=options.batch,
-        dtype=options.dtype,
-        precision=options.precision,
-        train=not options.inference,
-        loss=options.loss,
-        title=target.title,
-    )
+    step = {
+        "batch": options.batch,
+        "dtype": options.dtype,
+        "precision": options.precision,
+        "train": not options.inference,
+        "loss": options.loss,
+        "set_to_none": options.zero_grad == "none",
+    }
+    told = breakdown(target.make, options.optimizer, target.inputs, title=target.title, **step)
+    advised = None
+    if options.advice:
+        advised = advice(target.make, options.optimizer, target.inputs, **step)
     if options.json:
-        show(breakdown_json.render(told))
+        show(breakdown_json.render(told, advised))
     else:
         look = look_of(sys.stdout)
         show(
@@ -48,6 +51,7 @@ def run(arguments: list[str]) -> int:
                 color=look.color,
                 ascii=look.ascii,
                 layers=options.layers,
+                advice=advised,
             )
         )
     return 0
@@ -82,6 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--inference", action="store_true", help="one inference, not a training step"
+    )
+    parser.add_argument(
+        "--zero-grad",
+        choices=("none", "zeros"),
+        default="none",
+        help="what gradients are when the step begins; by default none, as torch has it",
+    )
+    parser.add_argument(
+        "--advice",
+        action="store_true",
+        help="say what would lower the peak and by how much: each change is tried",
     )
     parser.add_argument(
         "--layers",

@@ -45,6 +45,7 @@ def assemble(
     train: bool,
     loss: str | Callable[[Any], Any],
     title: str | None,
+    set_to_none: bool = True,
 ) -> Breakdown:
     """`timeline.breakdown`, whose arguments these are, with torch imported."""
     if precision not in PRECISIONS:
@@ -83,6 +84,7 @@ def assemble(
                 loss=loss,
                 precision=precision,
                 train=train,
+                set_to_none=set_to_none,
             )
         categories = dict.fromkeys(CATEGORIES, 0)
         categories["parameter"] = sum(row.parameter for row in rows.values())
@@ -90,7 +92,7 @@ def assemble(
         if train:
             categories["gradient"] = _gradients(subject.parts, rows, traced=trace is not None)
             categories["optimizer_state"] = _state(copied, subject.parameters(), notes)
-    peak = _traced(trace, rows, categories, notes, train, loss, precision)
+    peak = _traced(trace, rows, categories, notes, _assumed(train, loss, precision, set_to_none))
     layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
     return Breakdown(
         title=title or type(model).__name__,
@@ -219,9 +221,7 @@ def _traced(
     rows: dict[str, _Row],
     categories: dict[str, int],
     notes: _Notes,
-    train: bool,
-    loss: str | Callable[[Any], Any],
-    precision: str,
+    assumed: Iterable[str],
 ) -> Peak | None:
     """Fill in what the traced step showed; returns its peak."""
     if trace is None:
@@ -238,14 +238,15 @@ def _traced(
         rows.setdefault(name, _Row(kind="loss" if name == LOSS else "")).activation += size
     notes.not_counted.append(OTHER_KERNELS if known_here() else KERNELS)
     notes.not_counted.extend(sorted(trace.unseen))
-    notes.assumptions.extend(_assumed(train, loss, precision))
+    notes.assumptions.extend(assumed)
     return peak
 
 
-def _assumed(train: bool, loss: object, precision: str) -> Iterable[str]:
+def _assumed(train: bool, loss: object, precision: str, set_to_none: bool) -> Iterable[str]:
     yield "operators as on a CPU; a GPU saves other tensors for dropout, attention and LSTM"
     if train:
-        yield "gradients are None when the step begins, and its outputs are held until it ends"
+        are = "None" if set_to_none else "zeros"
+        yield f"gradients are {are} when the step begins, and its outputs are held until it ends"
         if loss == "sum":
             yield "the loss is the sum of the outputs"
     if precision != "fp32":

@@ -23,6 +23,7 @@ def breakdown(
     train: bool = True,
     loss: str | Callable[[Any], Any] = "sum",
     title: str | None = None,
+    set_to_none: bool = True,
 ) -> Breakdown:
     """Break down what one step of a model should need, without allocating or running it.
 
@@ -44,6 +45,7 @@ def breakdown(
         train: whether a training step is meant; else one inference.
         loss: ``sum`` of the outputs, ``cross_entropy``, or a function of what the model returns.
         title: what to call it; by default the model's class.
+        set_to_none: what ``zero_grad`` does: gradients go, or stay as zeros through forward.
 
     Raises:
         UsageError: an argument cannot be understood.
@@ -65,6 +67,7 @@ def breakdown(
         train=train,
         loss=loss,
         title=title,
+        set_to_none=set_to_none,
     )
 
 

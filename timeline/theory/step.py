@@ -42,6 +42,7 @@ def trace_step(
     loss: str | Loss = "sum",
     precision: str = "fp32",
     train: bool = True,
+    set_to_none: bool = True,
 ) -> Trace:
     """Follow one step of a model, in the mode of its fake tensors.
 
@@ -51,6 +52,7 @@ def trace_step(
         loss: ``sum`` of the outputs, ``cross_entropy``, or a function of what the model returns.
         precision: ``bf16`` and ``fp16`` run forward and loss under autocast.
         train: False runs forward alone, without anything saved.
+        set_to_none: False has the gradients of the step before stand as zeros from the beginning.
 
     Raises:
         BreakdownError: the model does not run on these inputs, or not without values.
@@ -62,6 +64,8 @@ def trace_step(
     watch.is_("buffer", (each for part in subject.parts for each in part.buffers))
     watch.is_("optimizer_state", tensors_in(list(optimizer.state.values()) if optimizer else ()))
     watch.is_("input", tensors_in((args, kwargs)))
+    if train and not set_to_none:
+        watch.is_("gradient", _zeros(parameters))
     cast = PRECISIONS[precision]
     autocast = torch.autocast("cpu", dtype=cast) if cast else nullcontext()
     grad = torch.enable_grad() if train else torch.no_grad()
@@ -91,6 +95,13 @@ def trace_step(
             f"{phase} of {subject.title} cannot be followed without running it: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
+
+
+def _zeros(parameters: Sequence[torch.nn.Parameter]) -> Iterator[torch.Tensor]:
+    for each in parameters:
+        if each.requires_grad:
+            each.grad = torch.zeros_like(each)
+            yield each.grad
 
 
 @contextmanager

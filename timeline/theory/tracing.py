@@ -182,7 +182,7 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
 
     def saving(self) -> Any:
         """A context in which what is saved for backward is seen."""
-        return torch.autograd.graph.saved_tensors_hooks(self._pack, _as_it_is)
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
 
     def enter(self, name: str) -> None:
         """A module is called."""
@@ -208,13 +208,20 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
                 called.dtype = str(tensor.dtype).removeprefix("torch.")
             called.bytes += tensor.numel() * tensor.element_size()
 
-    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
         name = self._stack[-1] if self._stack else LOSS
         for number in self.number(tensor):
             self.trace.saved.setdefault(number, name)
             self.trace.category.setdefault(number, "activation")
-        return tensor
+        return tensor, tensor._version
 
 
-def _as_it_is(value: torch.Tensor) -> torch.Tensor:
-    return value
+def _unpack(packed: tuple[torch.Tensor, int]) -> torch.Tensor:
+    """What was saved. With hooks torch leaves out its own look at the version."""
+    tensor, version = packed
+    if tensor._version != version:
+        raise RuntimeError(
+            f"a tensor of the shape {tuple(tensor.shape)} that is needed for backward has been "
+            "overwritten by an operation in place"
+        )
+    return tensor

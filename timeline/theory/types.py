@@ -73,6 +73,28 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """A change to a step, and what it saves.
+
+    Attributes:
+        kind: ``batch``, ``bf16``, ``checkpointing``, ``optimizer``, ``optimizer_kernel``,
+            ``set_to_none``, ``inference_mode``, ``in_place`` or ``separable``.
+        what: what to do, in words.
+        costs: what it costs, in words.
+        saves: bytes that the peak is lower with it.
+        peak: bytes of the peak with it.
+        layers: the names of the layers that it changes, where it names some.
+    """
+
+    kind: str
+    what: str
+    costs: str
+    saves: int
+    peak: int
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Breakdown:
     """What one training step (or one inference) of a model should need.
 

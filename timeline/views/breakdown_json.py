@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from timeline.theory.types import Breakdown
+from timeline.theory.types import Advice, Breakdown
 
 VERSION = 1
 
 
-def render(breakdown: Breakdown) -> str:
+def render(breakdown: Breakdown, advice: Sequence[Advice] | None = None) -> str:
     """The document of ``timeline breakdown --json``: keys may be added, none goes."""
-    return json.dumps({"timeline": VERSION, "breakdown": document(breakdown)}, indent=1) + "\n"
+    whole: dict[str, object] = {"timeline": VERSION, "breakdown": document(breakdown)}
+    if advice is not None:
+        whole["advice"] = [asdict(each) for each in advice]
+    return json.dumps(whole, indent=1) + "\n"
 
 
 def document(breakdown: Breakdown) -> dict[str, object]:

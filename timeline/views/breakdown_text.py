@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timeline.theory.types import CATEGORIES, Breakdown, Layer
+from timeline.theory.types import CATEGORIES, Advice, Breakdown, Layer
 from timeline.units import format_bytes
 from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad
 
@@ -21,6 +21,7 @@ def render(
     color: bool = False,
     ascii: bool = False,
     layers: int = LAYERS_SHOWN,
+    advice: Sequence[Advice] | None = None,
 ) -> str:
     """The tables of a breakdown, as lines that end with a newline.
 
@@ -30,12 +31,14 @@ def render(
         color: whether to use ANSI colours.
         ascii: whether to keep to ASCII.
         layers: how many layers are shown, those with the most bytes; 0 is all of them.
+        advice: what would lower the peak; None where it was not asked for.
     """
     look = Look(width, color, ascii)
     blocks = [
         _heading(breakdown, look),
         _categories(breakdown, look),
         _layers(breakdown, layers, look),
+        _advice(breakdown, advice, look),
         sentences("Not counted", breakdown.not_counted, look)
         + sentences("Assumed", breakdown.assumptions, look),
     ]
@@ -70,6 +73,21 @@ def _categories(breakdown: Breakdown, look: Look) -> list[str]:
 
 def _weight(layer: Layer) -> int:
     return layer.parameter + layer.buffer + layer.activation + layer.output_bytes
+
+
+def _advice(breakdown: Breakdown, advice: Sequence[Advice] | None, look: Look) -> list[str]:
+    if advice is None or breakdown.peak is None:
+        return []
+    if not advice:
+        return look.lines("Nothing that was tried lowers the peak", rest="  ")
+    lines = look.lines("What would lower the peak, each alone:", rest="  ")
+    width = max(columns(format_bytes(each.saves)) for each in advice)
+    for each in advice:
+        share = f"{100 * each.saves / breakdown.peak.bytes:.0f} %"
+        saves = format_bytes(each.saves).rjust(width)
+        text = f"  {saves}  {share:>5}  {look.plain(each.what)}; costs {each.costs}"
+        lines += look.lines(text, rest=" " * (width + 11))
+    return lines
 
 
 def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:

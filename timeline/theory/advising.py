@@ -1,0 +1,187 @@
+"""Advice with a figure: what would save memory, found by weighing the step with each change.
+
+No rule of thumb: each change is made to a model without memory and the step is followed again, so
+that the figure is of this model, this batch and this optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from timeline.errors import BreakdownError, UsageError
+from timeline.theory.breakdown import breakdown, needs_torch
+from timeline.theory.types import Advice, Breakdown
+
+if TYPE_CHECKING:
+    from timeline.theory.changes import Step
+
+
+def advice(
+    model: Any,
+    optimizer: Any = None,
+    inputs: Any = None,
+    *,
+    batch: int | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+    train: bool = True,
+    loss: str | Callable[[Any], Any] = "sum",
+    set_to_none: bool = True,
+) -> tuple[Advice, ...]:
+    """What would lower the peak of a step, the largest saving first.
+
+    The arguments are those of `timeline.breakdown`; inputs are needed. A change that saves nothing,
+    or with which the step cannot be followed, is left out.
+
+    Raises:
+        UsageError: an argument cannot be understood, or no inputs were given.
+        BreakdownError: the model does not run on the inputs.
+        TimelineError: torch is not installed.
+    """
+    if inputs is None:
+        raise UsageError("advice is about the peak of a step: give inputs")
+    needs_torch()
+    from timeline.theory.changes import Step
+
+    if not train:
+        optimizer = None
+    own = _without_memory(model, dtype)
+    step = Step(
+        own, _again(optimizer), inputs, batch, dtype, precision or "fp32", train, loss, set_to_none
+    )
+    return advise(step, peak_of)
+
+
+def advise(step: Step, weigh: Callable[[Step], int]) -> tuple[Advice, ...]:
+    """What would lower what `weigh` says of a step, the largest saving first.
+
+    Args:
+        step: as it is.
+        weigh: the bytes of a step's peak; a `BreakdownError` leaves a change out.
+    """
+    from timeline.theory.changes import changes
+
+    now = weigh(step)
+    best: dict[tuple[str, str], Advice] = {}
+    for change in changes(step):
+        try:
+            with change.open():
+                then = weigh(change.step)
+        except BreakdownError:
+            continue
+        if then >= now:
+            continue
+        told = Advice(change.kind, change.what, change.costs, now - then, then, change.layers)
+        # Of the ways to do the same with layers, the one that saves most.
+        key = (change.kind, "" if change.layers else change.what)
+        if key not in best or best[key].saves < told.saves:
+            best[key] = told
+    return tuple(sorted(best.values(), key=lambda each: -each.saves))
+
+
+def peak_of(step: Step) -> int:
+    """The peak of a step by theory."""
+    told = breakdown(
+        step.model,
+        step.optimizer,
+        step.inputs,
+        batch=step.batch,
+        dtype=step.dtype,
+        precision=step.precision,
+        train=step.train,
+        loss=step.loss,
+        set_to_none=step.set_to_none,
+    )
+    assert told.peak is not None  # there are inputs
+    return told.peak.bytes
+
+
+def of_categories(told: Breakdown) -> tuple[Advice, ...]:
+    """What can be said from a breakdown alone, without its model, such as that of a recording.
+
+    The figures are sums of what stood at the peak: another category may peak then, so that each is
+    the most that can be saved.
+    """
+    if told.peak is None:
+        return ()
+    at, now = told.peak.categories, told.peak.bytes
+    half = (at["activation"] + at["input"]) // 2
+    saved = [
+        Advice("batch", "half the batch", "twice as many passes", half, now - half),
+        Advice(
+            "optimizer",
+            "an optimizer without state, such as SGD without momentum",
+            "other convergence",
+            at["optimizer_state"],
+            now - at["optimizer_state"],
+        ),
+        _inference(told),
+        *_blocks(told),
+    ]
+    return tuple(sorted((each for each in saved if each.saves > 0), key=lambda each: -each.saves))
+
+
+def _inference(told: Breakdown) -> Advice:
+    assert told.peak is not None
+    at = told.peak.categories
+    size = at["gradient"] + at["optimizer_state"] + at["activation"]
+    return Advice(
+        "inference_mode",
+        "where only predictions are wanted: eval() and torch.inference_mode()",
+        "no training",
+        size,
+        told.peak.bytes - size,
+    )
+
+
+def _blocks(told: Breakdown) -> list[Advice]:
+    """Checkpointing of blocks that are numbered in their names, such as ``layers.3``."""
+    assert told.peak is not None
+    by_block: dict[str, int] = {}
+    for layer in told.layers:
+        parts = layer.name.split(".")
+        numbered = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+        if numbered is not None and len(parts) > numbered + 1:
+            name = ".".join(parts[: numbered + 1])
+            by_block[name] = by_block.get(name, 0) + layer.activation
+    if len(by_block) < 2:
+        return []
+    # One block at a time is computed again, and its own are kept then.
+    size = min(sum(by_block.values()), told.peak.categories["activation"])
+    size -= max(by_block.values())
+    names = tuple(by_block)
+    what = f"torch.utils.checkpoint around each of {names[0]} … {names[-1]}"
+    costs = "their forward pass once more"
+    return [Advice("checkpointing", what, costs, size, told.peak.bytes - size, names)]
+
+
+def _without_memory(model: Any, dtype: str | None) -> Any:
+    """A likeness of the model, which may be changed."""
+    import torch
+
+    from timeline.theory.likeness import build, fake_mode, likeness
+
+    if not isinstance(model, torch.nn.Module):
+        if not callable(model):
+            raise UsageError(
+                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
+                "that makes one"
+            )
+        return build(model)
+    return likeness(model, None, fake_mode())[0]
+
+
+def _again(optimizer: Any) -> Any:
+    """What makes an optimizer like this one for other parameters."""
+    import torch
+
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
+    from functools import partial
+    from inspect import signature
+
+    kind: Any = type(optimizer)
+    taken = signature(kind).parameters
+    options = {key: value for key, value in optimizer.defaults.items() if key in taken}
+    return partial(kind, **options)
