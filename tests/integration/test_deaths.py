@@ -289,3 +289,29 @@ def test_random_kills_of_each_process_leave_whole_recordings_and_nobody(tmp_path
     ended = run([sys.executable, str(ROOT / "benchmarks/kills.py"), "8", "7"], cwd=tmp_path)
     assert ended.code == 0, ended.stdout + ended.stderr
     assert "8 kills, 0 wrong" in ended.stdout
+
+
+def test_on_a_full_disk_the_end_has_the_room_that_was_kept_for_it(write_script, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk of 40 KiB can be made here: that needs root and mount")
+    script = write_script("""
+import time
+from timeline import mark
+for number in range(150):
+    mark("x" * 300)
+    time.sleep(0.002)
+raise SystemExit(3)
+""")
+    try:
+        ended = run(launched(disk / "run", script), cwd=tmp_path)
+        document, table = report(disk / "run", tmp_path)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert ended.code == 3
+    assert (document["run"]["end"], document["run"]["exit_code"]) == ("exited", 3)
+    assert document["channels"]["host.rss"]["exact"] is False
+    assert "no space left on device" in table or "the disk is full" in table
+    assert "exited with code 3" in table.splitlines()[0]

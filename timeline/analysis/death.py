@@ -222,7 +222,7 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
         return _Cause(
             "recorder-lost",
             f"its recorder was lost and it {did}: last read",
-            evidence="the process that sampled was killed; the program's own marks go on",
+            evidence="the process that sampled wrote no end; the program's own marks go on",
         )
     near = [each for each in headroom if each.hard and each.last >= NEAR * each.limit.bytes]
     if near:
@@ -239,7 +239,7 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
             "no end was written, and the last reading stands at the limit; the kernel's count "
             "cannot be read any more",
         )
-    evidence = "the recorder was killed, or the machine stopped"
+    evidence = "the recorder was killed, had no room to write, or the machine stopped"
     series, marks = recording.series.get(HOST), recording.marks
     if series is not None and len(series) and len(marks):
         later = (int(marks.t_ns[-1]) - int(series.t_ns[-1])) / 1e9

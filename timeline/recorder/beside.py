@@ -24,7 +24,7 @@ from timeline.recording.format import (
     pid_of,
     samples_name,
 )
-from timeline.recording.writer import SampleWriter, write_json
+from timeline.recording.writer import SampleWriter, keep_room, write_json, write_last_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class Beside:
             self._meta |= {"limits": around.limits, "kernel": around.counted()}
             with self._meta_lock:
                 write_json(self._directory, META, self._meta)
+            keep_room(self._directory)
         except BaseException:
             self._told.set()
             raise
@@ -195,7 +196,7 @@ class Beside:
         if not self._thread.is_alive():
             self._probe.close()
         lost = self.lost
-        write_json(
+        write_last_json(
             self._directory,
             SUMMARY,
             {

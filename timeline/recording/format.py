@@ -16,6 +16,9 @@ docs/format.md, and keep a recording of each version in tests/data/.
 
 META = "meta.json"
 SUMMARY = "summary.json"
+ROOM = "summary.room"
+"""Blanks that give way to the summary where the disk is full by then."""
+ROOM_BYTES = 8192
 PROCESSES = "processes.jsonl"
 PROCESS_STREAMS = ("processes", "processes_pss")
 """Streams whose rows are of one process each, by its number in ``processes.jsonl``."""
@@ -111,7 +114,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, PROCESSES, BREAKDOWN, *CHARTS)
+    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, *CHARTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

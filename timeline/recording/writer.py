@@ -12,6 +12,8 @@ from timeline.errors import RecordingError, RecordingExistsError
 from timeline.recording.format import (
     HEADER_BYTES,
     META,
+    ROOM,
+    ROOM_BYTES,
     SUMMARY,
     Fields,
     is_ours,
@@ -148,6 +150,37 @@ def write_json(directory: str, name: str, document: Mapping[str, object]) -> Non
         except OSError:
             pass
         raise RecordingError(f"{path} cannot be written: {_why(error)}") from None
+
+
+def keep_room(directory: str) -> None:
+    """Take up as much of the disk as the end will need; nothing happens where there is none."""
+    try:
+        with open(os.path.join(directory, ROOM), "wb") as file:
+            file.write(b" " * ROOM_BYTES)
+    except OSError:
+        pass
+
+
+def write_last_json(directory: str, name: str, document: Mapping[str, object]) -> None:
+    """`write_json`, in the room that was kept if there is no other. The room is given up.
+
+    Raises:
+        RecordingError: it cannot be written.
+    """
+    room = os.path.join(directory, ROOM)
+    try:
+        write_json(directory, name, document)
+    except RecordingError as error:
+        try:
+            os.unlink(room)
+        except OSError:
+            raise error from None
+        write_json(directory, name, document)
+    else:
+        try:
+            os.unlink(room)
+        except OSError:
+            pass
 
 
 class SampleWriter:
