@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import children
 import large
 import micro
 import peaks
@@ -129,6 +130,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "spikes": spikes,
     "gil": gil,
     "micro": lambda quick, _: {"micro": micro.measure_all(quick=quick)},
+    "children": lambda quick, _: {"children": children.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
     "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},

@@ -179,6 +179,7 @@ def figures(results: dict[str, Any]) -> str:
         *_of_micro(results.get("micro")),
         *_of_large(results.get("large")),
         *_of_ranks(results.get("ranks")),
+        *_of_children(results.get("children")),
     ]
     head = ["figure", "at most", "measured", "reached"]
     return _table(head, [figure.row() for figure in rows]) if rows else ""
@@ -296,6 +297,16 @@ def _of_large(large: dict[str, Any] | None) -> Iterable[Figure]:
         yield Figure(size + "page ready", page["ready_s"], "s", 3)
         yield Figure(size + "worst frame of a wheel zoom", page["worst_frame_ms"], "ms", 150, 0)
         yield Figure(size + "page's maximum off by", page["maximum_off"], "B", 0, 0)
+
+
+def _of_children(children: dict[str, Any] | None) -> Iterable[Figure]:
+    if not children:
+        return
+    for name, error in children["errors"].items():
+        goal = 3 if name.endswith(".pss") else None
+        yield Figure(f"8 workers: {name} off by", abs(error) * 100, "%", goal)
+    text = "20 processes at 10 ms: CPU of all that samples, of one core"
+    yield Figure(text, children["share"] * 100, "%", 3)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
             """A row; an empty one where there is nothing to keep; None once it is over."""
 
 
-SAVED_NS = 100_000_000
-"""Of CPU time: enough to follow what begins, as workers do, closely for its first moments."""
+SAVED_S = 20
+"""What a share earns in so many seconds may be saved: to follow what begins, as workers do, closely
+for its first moments."""
 
 
 class Sampler:
@@ -52,7 +53,7 @@ class Sampler:
             now: the monotonic clock, in nanoseconds.
             wait: waits that many seconds; True, at once, when told to end.
             share: the most of a CPU's time that readings may take on the long run, up to 1; 0 for
-                no limit. Up to `SAVED_NS` of it is saved for when it is needed.
+                no limit. What it earns in `SAVED_S` is saved for when it is needed.
             spent: the CPU time that they took so far, in nanoseconds. Not the time that passed: one
                 that is held up, on a loaded machine or by Ctrl-Z, has cost nobody anything.
         """
@@ -60,7 +61,7 @@ class Sampler:
         self._emit = emit
         self._interval = interval_ns
         self._share = share
-        self._left = float(SAVED_NS)
+        self._most = self._left = share * SAVED_S * 1e9
         self._now = now
         self._wait = wait
         self._spent = spent
@@ -93,6 +94,6 @@ class Sampler:
 
     def _rest(self, passed: int, spent: int, ahead: int) -> int:
         """How long to wait beyond ``ahead``, in whole intervals, until what was spent is earned."""
-        self._left = min(self._left + self._share * passed, SAVED_NS) - spent
+        self._left = min(self._left + self._share * passed, self._most) - spent
         short = int(-self._left / self._share) - ahead
         return max(0, -(-short // self._interval)) * self._interval

@@ -44,6 +44,7 @@ class Family:
         self._ledger = ledger
         self._cap = MOST_OF_A_GUEST if guest else MOST_AT_ONCE
         self.target = Member(pid, 0, 0, lists=self._lists)
+        self.target.bears = True
         self._members = {pid: self.target}
         # Zombies, and what is hidden from us: listed again and again.
         self._passed: set[int] = set()
@@ -54,11 +55,15 @@ class Family:
         self.hidden = 0
         self.capped = False
 
-    def look(self) -> bool:
-        """Find new children, and read these. Returns whether there are any."""
+    def look(self, *, all: bool) -> bool:
+        """Find new children, and read these. Returns whether there are any.
+
+        Args:
+            all: whether to ask those too that never had a child.
+        """
         seen: set[int] = set()
         before = self._numbers
-        for parent, pid in self._finder.find(self._members):
+        for parent, pid in self._finder.find(self._members, all=all):
             seen.add(pid)
             if pid not in self._members and pid not in self._passed:
                 self._add(parent, pid)
@@ -87,6 +92,7 @@ class Family:
             self.capped = True
             return
         above = self._members.get(parent, self.target)
+        above.bears = True
         try:
             member = Member(pid, self._numbers + 1, above.number, lists=self._lists)
         except (FileNotFoundError, ProcessLookupError):

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
         whole: bool
 
-        def find(self, members: Mapping[int, Member]) -> Iterator[tuple[int, int]]:
+        def find(self, members: Mapping[int, Member], *, all: bool) -> Iterator[tuple[int, int]]:
             """Children of these processes, each new one at least, as ``parent, child``.
 
             Members that are added for what comes out, while it does, are looked at as well.
+
+            Args:
+                members: by pid.
+                all: whether to ask those too that never had a child.
             """
 
 
@@ -78,20 +82,24 @@ class ByLists:
         self.whole = False
         self._paced = Paced(THREADS_SHARE)
 
-    def find(self, members: Mapping[int, Member]) -> Iterator[tuple[int, int]]:
+    def find(self, members: Mapping[int, Member], *, all: bool) -> Iterator[tuple[int, int]]:
         """See `Finder`."""
-        self.whole = self._paced.begins()
-        done: set[int] = set()
-        while len(done) < len(members):
-            for pid in [pid for pid in members if pid not in done]:
-                done.add(pid)
-                for child in _listed(members[pid], self.whole):
-                    yield pid, child
+        self.whole = all and self._paced.begins()
+        done = 0
+        while done < len(members):
+            # Those that were added meanwhile stand at the end.
+            new = list(members.values())[done:]
+            done += len(new)
+            for member in new:
+                if all or member.bears or not member.asked:
+                    for child in _listed(member, self.whole):
+                        yield member.pid, child
         if self.whole:
             self._paced.ended()
 
 
 def _listed(member: Member, threads: bool) -> Iterable[int]:
+    member.asked = True
     try:
         found = member.find()
         return (*found, *member.find_of_threads()) if threads and member.threads > 1 else found
@@ -107,7 +115,7 @@ class ByParents:
         self._paced = Paced(SCAN_SHARE)
         self._asked: set[int] = set()
 
-    def find(self, members: Mapping[int, Member]) -> Iterator[tuple[int, int]]:
+    def find(self, members: Mapping[int, Member], *, all: bool) -> Iterator[tuple[int, int]]:
         """See `Finder`."""
         if not self._paced.begins():
             return

@@ -35,6 +35,8 @@ class Member:
             time since it began, or became the program that it is. 0 while ``borrowed``.
         t_ns: when that reading had ended; 0 before the first.
         threads: how many it has.
+        bears: whether it has had a child.
+        asked: whether it was asked for children yet.
         borrowed: whether its memory is still its parent's, as between a vfork and an exec.
     """
 
@@ -42,6 +44,8 @@ class Member:
         "_children",
         "_last_list",
         "_status",
+        "asked",
+        "bears",
         "began_ns",
         "borrowed",
         "command",
@@ -73,7 +77,7 @@ class Member:
         self.up = up
         self.rss = self.mark = self.t_ns = 0
         self.threads = 1
-        self.borrowed = self.forked = False
+        self.borrowed = self.forked = self.bears = self.asked = False
         self.name = self.command = ""
         self._last_list: tuple[bytes, tuple[int, ...]] = b"", ()
         self._children = -1

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 READ_EVERY_NS = 100_000_000
 
-CHANGED = 0.02
-"""While the RSS of all together stays this close to what it was, the PSS is not read again but each
-`AT_LEAST_EVERY_NS`: the time is saved for when something happens."""
+CHANGED = 0.01
+"""Of the PSS: when the RSS of all together has moved by this much it is read again once that has
+settled, as far as the share allows."""
 
-AT_LEAST_EVERY_NS = 10_000_000_000
+UNSETTLED_EVERY_NS = 1_000_000_000
+"""While it goes on moving, as where workers start one after the other."""
+
+UNCHANGED_SHARE = 0.005
+UNCHANGED_EVERY_NS = 1_000_000_000
+"""Else at this pace, with half the share, so that some is saved for when something happens. Pages
+become a worker's own by the first write to them, which no RSS tells."""
 
 LONG_NS = 100_000_000
 """A round that took so long is not repeated for the sake of a last row."""
@@ -64,7 +70,9 @@ class Pss:
         self._rows: SampleWriter | None = None
         self._refused: dict[int, str] = {}
         self._took_ns = self._ended_ns = 0
-        self._was = 0, 0
+        self._was = 0, 0, 0
+        self._seen = 0, 0
+        self._moves = False
 
     def channels(self) -> dict[str, dict[str, object]]:
         """The target's, the children's, and both."""
@@ -103,7 +111,7 @@ class Pss:
                 self._keep(member, pss)
         t = time.monotonic_ns()
         self._took_ns, self._ended_ns = t - begun, t
-        self._was = _rss(family), len(family.living)
+        self._was = _rss(family), own + children, len(family.living)
         return t, min(t - begun, (1 << 32) - 1), own, children, own + children
 
     def close(self) -> None:
@@ -114,9 +122,15 @@ class Pss:
     def _is_time(self, since_ns: int, family: Family) -> bool:
         if self._took_ns > LONG_NS and since_ns < self._took_ns:
             return False
-        rss, count = self._was
-        same = count == len(family.living) and abs(_rss(family) - rss) <= rss * CHANGED
-        return not same or since_ns >= AT_LEAST_EVERY_NS
+        rss, pss, count = self._was
+        now, most = _rss(family), int(pss * CHANGED)
+        looked_ns, before = self._seen
+        if family.target.t_ns != looked_ns:
+            self._moves = abs(now - before) > most
+            self._seen = family.target.t_ns, now
+        if count != len(family.living) or abs(now - rss) > most:
+            return not self._moves or not pss or since_ns >= UNSETTLED_EVERY_NS
+        return since_ns >= max(UNCHANGED_EVERY_NS, int(self._took_ns / UNCHANGED_SHARE))
 
     def _of(self, member: Member) -> int | None:
         """In bytes; None once the process has ended."""
