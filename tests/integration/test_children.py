@@ -302,3 +302,55 @@ def test_a_killed_target_and_a_killed_launcher_leave_what_was_read(write_script,
             os.kill(process.pid, signal.SIGKILL)
         os.kill(target, signal.SIGKILL)
         launcher.communicate(timeout=60)
+
+
+SECRETIVE = """
+    import ctypes, os, time
+    libc = ctypes.CDLL(None)
+    libc.prctl(4, 0)  # PR_SET_DUMPABLE: a child that is born now has files that are root's
+    pid = os.fork()
+    if not pid:
+        held = bytearray(30 << 20)
+        time.sleep(30)
+        os._exit(0)
+    libc.prctl(4, 1)
+    time.sleep(1.2)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+"""
+
+
+def kernel_has(major, minor):
+    """Whether the kernel is of this version or later."""
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (major, minor)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounts, as root alone may")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_process_that_may_not_be_looked_at_is_a_sentence(hidden, write_script, tmp_path):
+    # Without capabilities a process whose files are closed to it is as one of another user.
+    script = write_script(textwrap.dedent(SECRETIVE))
+    if not kernel_has(5, 8):
+        pytest.skip("every /proc of a machine is one: what is hidden here would be everywhere")
+    mount = "mount -t proc -o hidepid=2,gid=12345 proc /proc && " if hidden else ""
+    command = [
+        *("unshare", "-m", "sh", "-c", mount + 'exec setpriv --bounding-set=-all "$@"', "sh"),
+        *(sys.executable, "-m", "timeline", "--no-charts", "-o", "run.timeline", str(script)),
+    ]
+    try:
+        launcher = begin(command, cwd=tmp_path)
+    except FileNotFoundError as error:
+        pytest.skip(f"not possible here: {error}")
+    said = launcher.communicate(timeout=120)
+    if not (tmp_path / "run.timeline").exists():
+        pytest.skip(f"not possible here: {said}")
+    recording = load(tmp_path / "run.timeline")
+    said = " ".join(recording.missing)
+    if hidden:
+        assert "1 child processes: they may not be looked at here" in said
+        assert recording.processes == ()
+    else:
+        assert "not allowed; its RSS stands for it" in said
+        (child,) = recording.processes
+        assert child.rss.max() > 30 * MIB
+        assert recording.series["children.pss"].value.max() > 30 * MIB

@@ -25,13 +25,18 @@ def summarize(recording: Recording) -> tuple[ProcessSummary, ...]:
     run = recording.run
     pids = {0: run.pid} | {each.number: each.pid for each in recording.processes}
     end = max(run.ended_ns, run.started_ns)
+    sums = recording.series.get("children.rss")
+    # psutil knows no mark: the largest that it saw stands for it.
+    by_kernel = sums is not None and sums.channel.source == "linux"
     return tuple(
-        _summary(each, pids.get(each.up, run.pid), run.started_ns, end)
+        _summary(each, pids.get(each.up, run.pid), run.started_ns, end, by_kernel)
         for each in recording.processes
     )
 
 
-def _summary(process: Process, parent: int, start_ns: int, end_ns: int) -> ProcessSummary:
+def _summary(
+    process: Process, parent: int, start_ns: int, end_ns: int, by_kernel: bool
+) -> ProcessSummary:
     # Before an exec it had the memory of its parent, which it left.
     own = process.t_ns >= process.runs_since_ns
     marks, t = process.mark[own], process.t_ns[own]
@@ -51,7 +56,7 @@ def _summary(process: Process, parent: int, start_ns: int, end_ns: int) -> Proce
         peak=int(marks[top]) if len(marks) else UNKNOWN,
         peak_ns=max(int(t[top]) - start_ns, 0) if len(marks) else 0,
         pss=int(process.pss.max()) if len(process.pss) else UNKNOWN,
-        exact=bool(len(marks)) and not process.gone_ns,
+        exact=by_kernel and bool(len(marks)) and not process.gone_ns,
     )
 
 

@@ -7,25 +7,28 @@ share of the time: 10 µs a process where the caches are warm, and thrice that w
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 
 from timeline.recorder.processes.family import MOST_AT_ONCE, Family
 from timeline.recorder.processes.finding import Paced
 from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
-from timeline.recorder.streams import Unavailable
 from timeline.recording.format import CHILDREN_FIELDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from timeline.recorder.processes.elsewhere import PsutilFamily
     from timeline.recorder.streams import Watched
 
 LOOK_EVERY_NS = 10_000_000
 LOOK_EVERY_NS_AS_GUEST = 50_000_000
 """In a thread of the target each look takes the GIL from it."""
 
+LOOK_EVERY_NS_BY_PSUTIL = 100_000_000
+"""psutil looks through all processes for children, some milliseconds, at each fifth look."""
+
 LOOKS_A_READING = 5
-READING_SHARE = 0.004
+READING_SHARE = 0.003
 
 TWICE = "shared pages are counted once for each process that has them"
 SUMMED = "the kernel keeps no common mark of several processes: peaks are the largest samples"
@@ -35,14 +38,15 @@ def open_stream(watched: Watched) -> Children:
     """The stream of one recording; the target's family is known to other streams from here on.
 
     Raises:
-        Unavailable: this system is another, for which there is another way.
         OSError: the target is gone, or cannot be read.
     """
-    if sys.platform != "linux":
-        raise Unavailable("no child processes: they are found by the files of Linux")
     ledger = Ledger(watched.directory, guest=watched.guest)
-    watched.family = Family(watched.pid, ledger, guest=watched.guest)
-    return Children(watched, watched.family, ledger)
+    if os.path.exists("/proc/self/status"):
+        watched.family = Family(watched.pid, ledger, guest=watched.guest)
+        return Children(watched, watched.family, ledger)
+    from timeline.recorder.processes.elsewhere import PsutilFamily
+
+    return Children(watched, PsutilFamily(watched.pid, ledger), ledger)
 
 
 class Children:
@@ -50,10 +54,13 @@ class Children:
 
     name = "children"
     fields = CHILDREN_FIELDS
-    share = 0.006
+    share = 0.005
 
-    def __init__(self, watched: Watched, family: Family, ledger: Ledger) -> None:
+    def __init__(self, watched: Watched, family: Family | PsutilFamily, ledger: Ledger) -> None:
+        self._source = "linux" if isinstance(family, Family) else "psutil"
         least = LOOK_EVERY_NS_AS_GUEST if watched.guest else LOOK_EVERY_NS
+        if self._source == "psutil":
+            least = LOOK_EVERY_NS_BY_PSUTIL
         self.interval_ns = max(watched.interval_ns, least)
         self._family = family
         self._ledger = ledger
@@ -63,7 +70,7 @@ class Children:
 
     def channels(self) -> dict[str, dict[str, object]]:
         """The sums."""
-        shared = {"stream": self.name, "unit": "byte", "source": "linux", "exact": False}
+        shared = {"stream": self.name, "unit": "byte", "source": self._source, "exact": False}
         return {
             "children.rss": {**shared, "value": "rss", "reason": f"{SUMMED}; {TWICE}"},
             "total.rss": {**shared, "value": "total", "reason": f"{SUMMED}; {TWICE}"},
@@ -88,9 +95,7 @@ class Children:
                 f"{family.unread:,} child processes: they had ended before they could be read"
             )
         if family.hidden:
-            said.append(
-                f"{family.hidden:,} child processes of other users: they may not be looked at here"
-            )
+            said.append(f"{family.hidden:,} child processes: they may not be looked at here")
         return said
 
     def read(self) -> tuple[int, ...] | None:
@@ -102,7 +107,7 @@ class Children:
             return ()
         if not family.living and not self._had_some:
             self._next_ns = begun + LOOKS_A_READING * self.interval_ns - self.interval_ns // 2
-            return () if family.target.read(None) else None
+            return () if family.alive() else None
         begun = time.monotonic_ns()
         own = family.read()
         if own is None:

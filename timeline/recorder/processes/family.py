@@ -45,6 +45,7 @@ class Family:
         self._cap = MOST_OF_A_GUEST if guest else MOST_AT_ONCE
         self.target = Member(pid, 0, 0, lists=self._lists)
         self.target.bears = True
+        self.target.read(None)  # how many threads it has
         self._members = {pid: self.target}
         # Zombies, and what is hidden from us: listed again and again.
         self._passed: set[int] = set()
@@ -70,6 +71,10 @@ class Family:
         if self._finder.whole:
             self._passed &= seen
         return self._numbers > before
+
+    def alive(self) -> bool:
+        """Whether the target is; it is read."""
+        return self.target.read(None)
 
     def read(self) -> int | None:
         """Read the target and all children. Returns the target's RSS; None once it has ended."""
@@ -122,10 +127,12 @@ class Family:
         """Gone since it was listed; or hidden from us, where /proc shows everyone only his own."""
         try:
             os.kill(pid, 0)
-        except PermissionError:
-            self._hide(pid)
-        except OSError:
+        except ProcessLookupError:
             self.unread += 1
+        except OSError:
+            self._hide(pid)
+        else:
+            self._hide(pid)
 
     def _hide(self, pid: int) -> None:
         self._passed.add(pid)

@@ -11,7 +11,23 @@ from timeline.recording.writer import SampleWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from timeline.recorder.processes.member import Member
+    from typing import Protocol
+
+    class Written(Protocol):
+        """What is written of a process; see `timeline.recorder.processes.member.Member`."""
+
+        pid: int
+        number: int
+        up: int
+        name: str
+        command: str
+        forked: bool
+        borrowed: bool
+        began_ns: int
+        rss: int
+        mark: int
+        t_ns: int
+
 
 MOST_WRITTEN = 5000
 """Processes that a recording speaks of one by one, some 400 bytes each; sums are of all."""
@@ -42,7 +58,7 @@ class Ledger:
         self.lost = ""
         self.beyond = 0
 
-    def comes(self, member: Member) -> None:
+    def comes(self, member: Written) -> None:
         """A process was found."""
         if member.number > MOST_WRITTEN:
             self.beyond += 1
@@ -51,16 +67,16 @@ class Ledger:
             self._open()
         self._line("found", member, pid=member.pid, up=member.up, began=member.began_ns)
 
-    def becomes(self, member: Member) -> None:
+    def becomes(self, member: Written) -> None:
         """It runs another program now."""
         self._line("runs", member)
 
-    def goes(self, member: Member, t_ns: int) -> None:
+    def goes(self, member: Written, t_ns: int) -> None:
         """It was seen to have ended."""
         self._write(member, {"k": "gone", "i": member.number, "t": t_ns})
         self._written.pop(member.number, None)
 
-    def reads(self, member: Member) -> None:
+    def reads(self, member: Written) -> None:
         """It was read; a row is written where that says something new."""
         if member.number > MOST_WRITTEN or self._rows is None or member.borrowed:
             return
@@ -84,7 +100,8 @@ class Ledger:
 
     def _open(self) -> None:
         path = os.path.join(self._directory, PROCESSES)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = out_of_the_way(os.open(path, flags, 0o644))
             self._identity = _identity(self._fd)
@@ -93,7 +110,7 @@ class Ledger:
         except Exception as error:
             self._end(str(error))
 
-    def _line(self, kind: str, member: Member, **more: int) -> None:
+    def _line(self, kind: str, member: Written, **more: int) -> None:
         self._write(
             member,
             {
@@ -107,7 +124,7 @@ class Ledger:
             },
         )
 
-    def _write(self, member: Member, line: dict[str, object]) -> None:
+    def _write(self, member: Written, line: dict[str, object]) -> None:
         if member.number > MOST_WRITTEN or self._fd < 0:
             return
         text = json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"

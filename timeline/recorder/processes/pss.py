@@ -30,7 +30,7 @@ settled, as far as the share allows."""
 UNSETTLED_EVERY_NS = 1_000_000_000
 """While it goes on moving, as where workers start one after the other."""
 
-UNCHANGED_SHARE = 0.005
+UNCHANGED_SHARE = 0.003
 UNCHANGED_EVERY_NS = 1_000_000_000
 """Else at this pace, with half the share, so that some is saved for when something happens. Pages
 become a worker's own by the first write to them, which no RSS tells."""
@@ -63,7 +63,7 @@ class Pss:
     name = "pss"
     fields = PSS_FIELDS
     interval_ns = READ_EVERY_NS
-    share = 0.01
+    share = 0.006
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
