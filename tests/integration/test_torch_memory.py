@@ -210,3 +210,77 @@ with phase("goes on"):
     ended = run_timeline(script)
     assert ended.code == 0, ended.stderr
     assert any("does not yet support" in s for s in timeline.load(ended.recording).missing)
+
+
+def test_a_snapshot_of_the_peak_and_of_a_failure_is_kept_and_told_of(
+    write_script, run_timeline, run_python
+):
+    script = write_script(
+        ONE
+        + """
+torch.cuda.init()
+def grow():
+    return cuda.malloc(600 * MIB)
+weights = cuda.malloc(100 * MIB)
+with phase("high"):
+    devices[0].free(grow())
+with phase("fails"):
+    try:
+        cuda.malloc(90_000 * MIB)
+    except torch.OutOfMemoryError:
+        pass
+with phase("after"):
+    devices[0].free(cuda.malloc(50 * MIB))
+"""
+    )
+    ended = run_timeline(script, options=["--no-charts", "--snapshot"])
+    assert ended.code == 0, ended.stderr
+    names = ["snapshot.oom.pickle", "snapshot.peak.pickle"]
+    paths = [ended.recording / name for name in names]
+    analysis = timeline.analyze(timeline.load(ended.recording))
+    assert list(analysis.snapshots) == list(map(str, paths))
+    assert all(f"timelinereport{path}" in "".join(ended.stderr.split()) for path in paths)
+    failed, peak = (timeline.load(path) for path in paths)
+    assert "out of memory" in failed.marks.names
+    for snapshot in (failed, peak):
+        assert snapshot.damage == ()
+        assert snapshot.series["torch.cuda0.allocated"].value.max() == 700 * MIB
+        places = {each.place: each.bytes for each in snapshot.alive}
+        (inner,) = [place for place in places if place.endswith("in grow")]
+        assert places[inner] == 600 * MIB
+    again = run_timeline(script, options=["--no-charts", "--force"])
+    assert again.code == 0, again.stderr
+    assert not [path for path in paths if path.exists()], "an overwritten recording keeps none"
+
+
+def test_a_history_that_would_lose_the_peak_is_written_before(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from timeline.recorder.hooks import torch_snapshot
+
+    dumped, facts = [], []
+
+    def dump(path):
+        dumped.append(path)
+        with open(path, "wb") as file:
+            file.write(b"x")
+
+    torch = SimpleNamespace(
+        cuda=SimpleNamespace(memory=SimpleNamespace(
+            _record_memory_history=lambda **options: None, _dump_snapshot=dump,
+        )),
+        _C=SimpleNamespace(_cuda_attach_out_of_memory_observer=lambda observer: None),
+    )  # fmt: skip
+    session = SimpleNamespace(
+        directory=str(tmp_path), fact=lambda *words: facts.append(words), missing=facts.append
+    )
+    history = torch_snapshot.History(torch, session)
+    history.reached(100, 10)
+    history.reached(90, 10 + torch_snapshot.LOST_AFTER)
+    assert not dumped
+    history.reached(90, 11 + torch_snapshot.LOST_AFTER)
+    history.reached(95, 3 * torch_snapshot.LOST_AFTER)
+    assert len(dumped) == 1
+    history.close()
+    assert len(dumped) == 1, "the end of the history does not tell of the peak any more"
+    history.close()

@@ -8,6 +8,8 @@ pools, resets) follows ``c10/core/CachingDeviceAllocator.h``. No tensor lives th
 
 from __future__ import annotations
 
+import time
+import traceback
 from types import SimpleNamespace
 
 import torch
@@ -42,20 +44,70 @@ class Device:
 
     def __init__(self, capacity):
         self.model = CachingAllocator(capacity=capacity)
+        self.trace = []
         self.stats = {name: {pool: Stat() for pool in POOLS} for name in (*COUNTS, *BYTES)}
 
     def malloc(self, size):
+        before = dict(self.model.segments)
         try:
-            return self.model.malloc(size)
+            address = self.model.malloc(size)
+        except OutOfDeviceMemory:
+            self.changed(before)
+            self.note("oom", 0, size)
+            raise
         finally:
             self.count()
+        self.changed(before)
+        self.note("alloc", address, size)
+        return address
 
     def free(self, address):
+        size = self.model._live[address].requested
+        self.note("free_requested", address, size)
+        self.note("free_completed", address, size)
         self.model.free(address)
         self.count()
 
+    def changed(self, before):
+        for segment in before.keys() - self.model.segments.keys():
+            self.note("segment_free", segment, before[segment])
+        for segment in self.model.segments.keys() - before.keys():
+            self.note("segment_alloc", segment, self.model.segments[segment])
+
+    def note(self, action, address, size):
+        if history["on"]:
+            self.trace.append({
+                "action": action, "addr": address, "size": size, "stream": 0,
+                "time_us": time.time_ns() // 1000,
+                "frames": [{"filename": f.filename, "line": f.lineno, "name": f.name}
+                           for f in reversed(traceback.extract_stack()[:-2])
+                           if "standin" not in f.filename],
+            })  # fmt: skip
+            del self.trace[: -history["most"]]
+
+    def segments(self):
+        blocks = sorted(
+            [*self.model._live.values(), *self.model._small.blocks(), *self.model._large.blocks()],
+            key=lambda block: block.address,
+        )
+        return [
+            {
+                "device": devices.index(self), "address": address, "total_size": size, "stream": 0,
+                "allocated_size": sum(b.size for b in blocks
+                                      if b.allocated and address <= b.address < address + size),
+                "blocks": [
+                    {"address": b.address, "size": b.size, "requested_size": b.requested,
+                     "state": "active_allocated" if b.allocated else "inactive", "frames": []}
+                    for b in blocks if address <= b.address < address + size
+                ],
+            }
+            for address, size in self.model.segments.items()
+        ]  # fmt: skip
+
     def empty_cache(self):
+        before = dict(self.model.segments)
         self.model.empty_cache()
+        self.changed(before)
         self.count()
 
     def count(self):
@@ -112,6 +164,8 @@ class Device:
 
 
 devices: list[Device] = []
+history = {"on": False, "most": 1 << 60}
+observers = []
 current = 0
 
 
@@ -134,10 +188,22 @@ def install(count: int = 1, capacity: int = 8 << 30, uuids=("aaaa", "abbb")) -> 
     c._accelerator_resetPeakStats = lambda device: checked(device).reset_peaks()
     c._accelerator_isAllocatorInitialized = lambda: True
     c._accelerator_getDeviceIndex = lambda: current
+    c._cuda_record_memory_history = record_history
+    c._cuda_memorySnapshot = lambda _: {
+        "segments": [segment for device in devices for segment in device.segments()],
+        "device_traces": [list(device.trace) for device in devices],
+        "allocator_settings": {},
+    }
+    c._cuda_attach_out_of_memory_observer = observers.append
     torch.cuda._get_device_properties = lambda device: SimpleNamespace(
         uuid=uuids[device], major=9, minor=0, name="stand-in", total_memory=capacity
     )
     return devices
+
+
+def record_history(enabled, context, stacks, most, *rest):
+    """As torch does it, of Python's stacks alone."""
+    history.update(on=enabled is not None, most=most)
 
 
 def malloc(size: int, device: int = 0) -> int:
@@ -145,4 +211,6 @@ def malloc(size: int, device: int = 0) -> int:
     try:
         return devices[device].malloc(size)
     except OutOfDeviceMemory as error:
+        for observer in observers:
+            observer(device, size, devices[device].model.capacity, 0)
         raise torch.OutOfMemoryError(f"CUDA out of memory. {error}") from None

@@ -85,6 +85,7 @@ def analyze(recording: Recording) -> Analysis:
         death=death,
         anatomy=take_apart(recording.anatomy, summaries),
         devices=device_memories(recording, readings),
+        snapshots=recording.snapshots,
         alive=recording.alive,
         processes=processes.summarize(recording),
     )

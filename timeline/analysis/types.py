@@ -322,6 +322,7 @@ class Analysis:
         limits: what the target may have at the most, all that were read.
         headroom: how near it came to its limits, the one with the least room first.
         devices: the GPUs, those that the target numbers first.
+        snapshots: paths of torch's own history of GPU memory, as `Recording.snapshots`.
         alive: what was handed out at the GPU's peak, as `Recording.alive`.
         death: what it died of; None where it lives, or ended as programs do.
         anatomy: what the peaks are made of; None where no step was weighed.
@@ -344,5 +345,6 @@ class Analysis:
     death: Death | None = None
     anatomy: Anatomized | None = None
     devices: tuple[DeviceMemory, ...] = ()
+    snapshots: tuple[str, ...] = ()
     alive: tuple[Alive, ...] = ()
     processes: tuple[ProcessSummary, ...] = ()

@@ -66,6 +66,7 @@ def run_and_record(words: list[str], *, help: str) -> int:
         backend=chosen.backend,
         rank=rank,
         anatomy=_step(chosen.anatomy),
+        snapshot=chosen.snapshot,
     )
     _stop_at_ctrl_c(directory, ended)
     if rank is None or rank.world == 1:
@@ -252,6 +253,11 @@ def _parser(help: str) -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="overwrite the recording in DIR")
     parser.add_argument(
         "--backend", metavar="NAME", default="auto", help=f"one of {', '.join(BACKENDS)}"
+    )
+    parser.add_argument(
+        "--snapshot",
+        action="store_true",
+        help="have torch record its allocations on GPUs, and keep a snapshot of the peak",
     )
     parser.add_argument(
         "--anatomy",

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 
 
-def start(directory: str, *, exact: bool, fd: int, anatomy: int = 0) -> None:
+def start(
+    directory: str, *, exact: bool, fd: int, anatomy: int = 0, snapshot: bool = False
+) -> None:
     """Open this process's part of the recording and let phases begin. Never raises.
 
     Args:
@@ -26,6 +28,7 @@ def start(directory: str, *, exact: bool, fd: int, anatomy: int = 0) -> None:
         exact: whether marks take readings.
         fd: of the `Overall` that the sampler notes in; -1 for none.
         anatomy: the number of the training step to weigh; 0 for none.
+        snapshot: whether torch's own history of GPU memory is recorded and written.
     """
     overall = None
     try:
@@ -45,7 +48,7 @@ def start(directory: str, *, exact: bool, fd: int, anatomy: int = 0) -> None:
     try:
         from timeline.recorder import hooks
 
-        hooks.install(anatomy=anatomy)
+        hooks.install(anatomy=anatomy, snapshot=snapshot)
         if anatomy:
             atexit.register(hooks.close_anatomy)
     except Exception as error:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         sampler: str = "process",
         force: bool = False,
         anatomy: int | str = 2,
+        snapshot: bool = False,
     ) -> Callable[[F], F]: ...
 
 

@@ -66,6 +66,7 @@ def run(
     backend: str,
     rank: Rank | None = None,
     anatomy: int = 0,
+    snapshot: bool = False,
 ) -> Ended:
     """Run a program to its end and record it.
 
@@ -77,6 +78,7 @@ def run(
         backend: a name of `timeline.recorder.probes.BACKENDS`.
         rank: which of several processes the program is.
         anatomy: the number of the training step to weigh; 0 for none.
+        snapshot: whether torch's own history of GPU memory is recorded and written.
 
     Raises:
         UsageError: there is no such backend, or it cannot be used here.
@@ -91,7 +93,7 @@ def run(
     missing = []
     why = why_no_phases(target)
     if not why:
-        environment = _environment(directory, exact, overall, anatomy)
+        environment = _environment(directory, exact, overall, anatomy, snapshot)
     else:
         missing.append(f"no phases: {why}")
         if exact:
@@ -143,7 +145,7 @@ def _stop(beside: Beside, ended: Ended, last: int, missing: list[str]) -> None:
 
 
 def _environment(
-    directory: str, exact: bool, overall: Overall | None, anatomy: int
+    directory: str, exact: bool, overall: Overall | None, anatomy: int, snapshot: bool
 ) -> dict[str, str]:
     environment = dict(os.environ)
     before = environment.get("PYTHONPATH")
@@ -155,7 +157,7 @@ def _environment(
         os.set_inheritable(fd, True)
     marks = "exact" if exact else "time"
     was = "unset" if before is None else "set"
-    environment[VARIABLE] = f"{marks}:{fd}:{was}:{anatomy}:{directory}"
+    environment[VARIABLE] = f"{marks}:{fd}:{was}:{anatomy}:{snapshot:d}:{directory}"
     return environment
 
 

@@ -64,6 +64,7 @@ class Recorder:
         sampler: str = "process",
         force: bool = False,
         anatomy: int | str = DEFAULT_STEP,
+        snapshot: bool = False,
     ) -> None:
         """Say what to record; nothing happens before `start`.
 
@@ -81,6 +82,8 @@ class Recorder:
             force: whether to overwrite a recording in ``directory``.
             anatomy: the step of a torch training that is weighed, to tell what its memory is for;
                 ``"off"`` or 0 weighs none.
+            snapshot: whether torch records its allocations on GPUs one by one, and a snapshot of
+                them is written at the peak and where one fails.
 
         Raises:
             UsageError: an argument cannot be.
@@ -98,6 +101,7 @@ class Recorder:
         self._sampler = sampler
         self._force = bool(force)
         self._anatomy = checked_step(anatomy)
+        self._snapshot = bool(snapshot)
         self.numbered = not self._wanted
         self._state = _NEW
         self._pid = 0
@@ -237,6 +241,7 @@ class Recorder:
             sampler=self._sampler,
             rank=rank,
             anatomy=self._anatomy,
+            snapshot=self._snapshot,
         )
         self.directory = directory
 

@@ -60,6 +60,7 @@ class Running:
         sampler: str,
         rank: Rank | None = None,
         anatomy: int = 0,
+        snapshot: bool = False,
     ) -> None:
         """Begin. What raises leaves things that `end` ends.
 
@@ -70,6 +71,7 @@ class Running:
             sampler: ``process`` or ``thread``.
             rank: which of several processes this is.
             anatomy: the number of the training step to weigh; 0 for none.
+            snapshot: whether torch's own history of GPU memory is recorded and written.
 
         Raises:
             RecordingError: the directory cannot be written to.
@@ -88,7 +90,7 @@ class Running:
             rank=rank.document() if rank else None,
         )
         session.activate(self.session)
-        self._hook(self.session, anatomy)
+        self._hook(self.session, anatomy, snapshot)
 
     def end(self) -> None:
         """End it all, within a bound."""
@@ -133,11 +135,11 @@ class Running:
             say(why)
             writes.missing(why)
 
-    def _hook(self, writes: session.Session, anatomy: int) -> None:
+    def _hook(self, writes: session.Session, anatomy: int, snapshot: bool) -> None:
         try:
             from timeline.recorder import hooks
 
-            hooks.install(anatomy=anatomy)
+            hooks.install(anatomy=anatomy, snapshot=snapshot)
         except Exception as error:
             writes.missing(f"no phases without being asked: {error}")
 

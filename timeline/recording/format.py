@@ -107,6 +107,10 @@ def rank_number(name: str) -> int | None:
     return int(digits) if digits is not None and plain else None
 
 
+SNAPSHOTS = ("snapshot.oom.pickle", "snapshot.peak.pickle")
+"""Torch's own history of GPU memory: where an allocation failed, and of the peak."""
+
+
 def temporary_name(name: str) -> str:
     """Where a file is written before it is renamed to its name."""
     return f"{name}.new"
@@ -114,7 +118,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, *CHARTS)
+    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, *CHARTS, *SNAPSHOTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

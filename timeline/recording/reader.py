@@ -18,6 +18,7 @@ from timeline.recording.events import Events
 from timeline.recording.format import (
     FORMAT_VERSION,
     META,
+    SNAPSHOTS,
     SUMMARY,
     events_name,
     pid_of,
@@ -93,6 +94,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         processes=processes,
         anatomy=anatomy,
         devices=devices,
+        snapshots=tuple(str(directory / name) for name in SNAPSHOTS if name in names),
     )
 
 

@@ -420,6 +420,7 @@ class Recording:
         processes: the target's children, in the order in which they were found.
         anatomy: the training step that was weighed; None where none was.
         devices: the GPUs that anything was read of.
+        snapshots: files of torch's own history of GPU memory in the directory.
         alive: what was handed out at the peak of what was allocated on the GPU, the largest first;
             empty where the allocations were not recorded one by one.
     """
@@ -437,6 +438,7 @@ class Recording:
     processes: tuple[Process, ...] = ()
     anatomy: Anatomy | None = None
     devices: tuple[Device, ...] = ()
+    snapshots: tuple[str, ...] = ()
     alive: tuple[Alive, ...] = ()
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from timeline.views.device_words import (
     layers_words,
     main_channel,
     peak_words,
+    snapshot_words,
     title,
     trouble_words,
 )
@@ -24,6 +25,9 @@ def devices_shown(analysis: Analysis, look: Look) -> list[list[str]]:
     """A block of lines for each device."""
     shown = analysis.devices[:DEVICES_SHOWN]
     blocks = [_block(analysis, memory, look) for memory in shown]
+    said = [f"Snapshot {words}" for words in snapshot_words(analysis)]
+    if said:
+        blocks.append([line for words in said for line in look.lines(words, rest="  ")])
     if analysis.alive:
         blocks.append(_alive(analysis, look))
     if len(analysis.devices) > len(shown):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from timeline.analysis.types import Analysis, DeviceMemory
 from timeline.units import format_bytes, format_duration
 from timeline.views.table import figure, summary_of
@@ -85,6 +87,15 @@ def trouble_words(memory: DeviceMemory) -> str:
         failed = "1 allocation" if memory.ooms == 1 else f"{memory.ooms:,} allocations"
         words.append(f"{failed} failed: out of memory")
     return "; ".join(words)
+
+
+def snapshot_words(analysis: Analysis) -> list[str]:
+    """Where torch's own history lies, and how to read it."""
+    return [
+        f"{'where an allocation failed' if 'oom' in os.path.basename(path) else 'of the peak'}: "
+        f"timeline report {path}"
+        for path in analysis.snapshots
+    ]
 
 
 ALIVE_COLUMNS = ("alive at the peak", "blocks", "in", "from")

@@ -62,6 +62,7 @@ def document(analysis: Analysis) -> dict[str, object]:
         "phases": [_phase(each) for each in analysis.phases],
         "outside": _phase(analysis.outside) if analysis.outside else None,
         "devices": [_device(each) for each in analysis.devices],
+        "snapshots": list(analysis.snapshots),
         "alive_at_peak": [
             {
                 "bytes": each.bytes,

@@ -16,9 +16,10 @@ from timeline.recorder.hooks.importing import TorchWatcher, is_importing
 _installed = False
 _watcher: TorchWatcher | None = None
 _anatomy = 0
+_snapshot = False
 
 
-def install(*, anatomy: int = 0) -> None:
+def install(*, anatomy: int = 0, snapshot: bool = False) -> None:
     """From here torch's calls become phases; at once, or as soon as torch has been imported.
 
     Calling it again does nothing. It never raises: what this torch has no hook for is a sentence
@@ -26,11 +27,12 @@ def install(*, anatomy: int = 0) -> None:
 
     Args:
         anatomy: the number of the training step to weigh; 0 for none.
+        snapshot: whether torch's own history of GPU memory is recorded and written.
     """
-    global _installed, _watcher, _anatomy
+    global _installed, _watcher, _anatomy, _snapshot
     if _installed:
         return
-    _installed, _anatomy = True, anatomy
+    _installed, _anatomy, _snapshot = True, anatomy, snapshot
     torch = sys.modules.get("torch")
     if torch is not None and not is_importing(torch):
         _plant()
@@ -67,7 +69,7 @@ def _plant() -> None:
         # Only now: it needs what torch has imported anyway (ast, inspect), and nobody else does.
         from timeline.recorder.hooks import torch_hooks
 
-        torch_hooks.plant(_anatomy)
+        torch_hooks.plant(_anatomy, snapshot=_snapshot)
     except Exception as error:
         if sessions.current is not None:
             sessions.current.missing(f"no phases for torch: {error!r}")

@@ -34,6 +34,8 @@ class Allocator:
 
     Attributes:
         exact: whether `read` resets the peaks.
+        handed_out: how many blocks were handed out since the start, on the busiest device, when
+            they were last read.
     """
 
     def __init__(self, torch: Any) -> None:
@@ -46,6 +48,7 @@ class Allocator:
             AttributeError: this torch has no such counters.
         """
         self.exact = True
+        self.handed_out = 0
         self._pid = os.getpid()
         self._c = torch._C
         self._stats = torch._C._cuda_memoryStats
@@ -117,6 +120,7 @@ class Allocator:
     def _read(self, device: int) -> list[int]:
         stats = self._stats(device)
         row = self._row(device, stats)
+        self.handed_out = max(self.handed_out, stats["allocation"]["all"]["allocated"])
         if self.exact and self._keep(device, stats):
             self._reset(device)
         self._unread.pop(device, None)

@@ -73,11 +73,12 @@ _codes: dict[FunctionType, tuple[CodeType, CodeType]] = {}
 """By function its own code and the one with the probe, kept: compiling them takes some 30 ms."""
 
 
-def plant(anatomy: int) -> None:
+def plant(anatomy: int, *, snapshot: bool = False) -> None:
     """Put the probes into torch; what cannot be done is a sentence in the recording.
 
     Args:
         anatomy: the number of the step to weigh; 0 for none.
+        snapshot: whether torch's own history of GPU memory is recorded and written.
     """
     session = sessions.current
     torch: Any = sys.modules["torch"]
@@ -97,7 +98,7 @@ def plant(anatomy: int) -> None:
             missing.append("no phases for module construction: a debugger or coverage traces it")
         if anatomy and session is not None:
             Probe.anatomy = Anatomy(session, anatomy)
-    torch_memory.install(torch)
+    torch_memory.install(torch, snapshot=snapshot)
     if session is not None:
         session.fact("torch", str(getattr(torch, "__version__", "unknown")))
         for sentence in missing:

@@ -13,6 +13,7 @@ import sys
 
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.torch_allocator import Allocator
+from timeline.recorder.hooks.torch_snapshot import History
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +30,18 @@ MOST_DEVICES = 16
 _allocator: Allocator | None = None
 _looking: Looking | None = None
 _waiting = False
+_snapshot = False
 
 
-def install(torch: Any) -> None:
-    """From the program's initialisation of CUDA on its GPUs are watched. Never raises."""
-    global _waiting
+def install(torch: Any, *, snapshot: bool = False) -> None:
+    """From the program's initialisation of CUDA on its GPUs are watched. Never raises.
+
+    Args:
+        torch: the module.
+        snapshot: whether torch's own history of allocations is recorded and written.
+    """
+    global _waiting, _snapshot
+    _snapshot = snapshot
     cuda = torch.cuda
     if not hasattr(torch._C, "_cuda_memoryStats"):  # torch for the CPU alone
         return
@@ -53,6 +61,7 @@ def uninstall() -> None:
     global _looking
     looking, _looking = _looking, None
     if looking is not None:
+        looking.close_history()
         looking.end()
     if _allocator is not None:
         _allocator.restore()
@@ -73,10 +82,25 @@ def _begin() -> None:
         _allocator.read()
         if session.exact:
             _allocator.exchange()
-        _looking = Looking(session, _allocator)
+        _looking = Looking(session, _allocator, _history(torch, session))
         session.device = _looking.figures
     except Exception as error:
         _missing(error)
+
+
+def _history(torch: Any, session: Session) -> History | None:
+    if not _snapshot:
+        return None
+    try:
+        history = History(torch, session)
+    except Exception as error:
+        session.missing(f"no snapshot: torch cannot record its history: {error!r}")
+        return None
+    import atexit
+
+    # Before the session's own end, which was registered earlier and comes later.
+    atexit.register(history.close)
+    return history
 
 
 def _tell_devices(torch: Any, session: Session) -> None:
@@ -95,9 +119,10 @@ def _missing(error: Exception) -> None:
 class Looking:
     """The readings of one session: those of its marks, and a thread's in between."""
 
-    def __init__(self, session: Session, allocator: Allocator) -> None:
+    def __init__(self, session: Session, allocator: Allocator, history: History | None) -> None:
         """Start the thread."""
         self._session = session
+        self._history = history
         self._allocator = allocator
         self._told = _thread.allocate_lock()
         self._told.acquire()
@@ -112,11 +137,23 @@ class Looking:
     def figures(self) -> str:
         """What a mark tells of the GPUs, as JSON keys; empty where nothing can be read any more."""
         try:
-            return _as_keys(self._allocator.read())
+            rows = self._allocator.read()
+            if self._history is not None:
+                peak = max(max(row[0], row[1]) for _, row in rows)
+                self._history.reached(peak, self._allocator.handed_out)
+            return _as_keys(rows)
         except Exception as error:
             self._session.device = None
             self._session.missing(f"torch's memory on the GPU ends here: {error!r}")
             return ""
+
+    def close_history(self) -> None:
+        """Write torch's history, if it is recorded."""
+        if self._history is not None:
+            import atexit
+
+            atexit.unregister(self._history.close)
+            self._history.close()
 
     def end(self) -> None:
         """End the thread; it is not waited for."""

@@ -13,7 +13,8 @@ def _enter(here: str) -> None:
     for entry in [entry for entry in sys.path if os.path.abspath(entry) == here]:
         sys.path.remove(entry)
     sys.path_importer_cache.pop(here, None)
-    exact, fd, was, anatomy, directory = os.environ.pop("TIMELINE_RECORDS").split(":", 4)
+    words = os.environ.pop("TIMELINE_RECORDS").split(":", 5)
+    exact, fd, was, anatomy, snapshot, directory = words
     rest = os.environ.pop("PYTHONPATH")[len(here) + 1 :]
     if was == "set":
         os.environ["PYTHONPATH"] = rest
@@ -27,7 +28,13 @@ def _enter(here: str) -> None:
         sys.path.remove(root)
         if not known:
             sys.path_importer_cache.pop(root, None)
-    start(directory, exact=exact == "exact", fd=int(fd), anatomy=int(anatomy))
+    start(
+        directory,
+        exact=exact == "exact",
+        fd=int(fd),
+        anatomy=int(anatomy),
+        snapshot=snapshot == "1",
+    )
 
 
 try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from bokeh.models import AdaptiveTicker, ColumnDataSource, Range1d
@@ -25,6 +27,7 @@ from timeline.views.device_words import (
     layers_words,
     main_channel,
     peak_words,
+    snapshot_words,
     title,
     trouble_words,
 )
@@ -125,6 +128,12 @@ def card(analysis: Analysis) -> str:
         return ""
     if analysis.alive:
         blocks.append(_alive(analysis))
+    said = "".join(
+        f'<p>{escaped(words)} (<a href="{escaped(quote(os.path.basename(path)))}">file</a>)</p>'
+        for words, path in zip(snapshot_words(analysis), analysis.snapshots, strict=True)
+    )
+    if said:
+        blocks.append(f"<div><h2>Snapshots</h2>{said}</div>")
     return f'<section class="card gpus" aria-label="GPUs">{"".join(blocks)}</section>'
 
 
