@@ -7,6 +7,7 @@ from bokeh.resources import Resources
 from timeline._version import __version__
 from timeline.analysis.types import Analysis
 from timeline.views.page import devices, header, phases, processes, remarks
+from timeline.views.page.bounded import bounded
 from timeline.views.page.chart import CURVE_HEIGHT, build
 from timeline.views.page.contents import contents
 from timeline.views.page.frame import asset, block, filled, policy, style
@@ -18,6 +19,7 @@ _SCRIPTS = ("words", "unpack", "extremes", "curve", "lanes", "chart", "hover", "
 
 def page(analysis: Analysis) -> str:
     """The page of an analysis."""
+    analysis = bounded(analysis)
     chart = build(analysis, "chart")
     document, packs = contents(analysis, chart)
     bokeh = _bokeh()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from timeline.analysis.thinning import thin_curve, thin_instances
 from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
 from timeline.views.family import band_channel
 from timeline.views.limits import drawn_limits
@@ -17,11 +16,6 @@ from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
 from timeline.views.page.words import visible
 from timeline.views.palette import PALETTES, ink_on, phase_colors
-
-MOST_READINGS = 1_500_000
-"""Of a channel: at 10 ms more than four hours, 12 MB of page, and what a browser unpacks in 2 s."""
-
-MOST_PHASES = 200_000
 
 
 def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str]]:
@@ -41,13 +35,13 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         "left": LEFT,
         "right": RIGHT,
         "channels": [
-            _channel(analysis, index, thin_curve(curve, MOST_READINGS), packer)
+            _channel(analysis, index, curve, packer)
             for index, curve in enumerate(analysis.curves.values())
         ],
         "paths": [visible(path) for path in paths],
         "colors": [colors[path] for path in paths],
         "inks": [ink_on(colors[path]) for path in paths],
-        "phases": _instances(thin_instances(analysis.instances, MOST_PHASES), packer),
+        "phases": _instances(analysis.instances, packer),
         "marks": _marks(analysis.marks, packer),
         "limits": [asdict(each) for each in drawn_limits(analysis, largest_shown(analysis))],
         "outside": analysis.outside.peak[HOST].t_ns

@@ -41,9 +41,10 @@ def table(analysis: Analysis) -> str:
         rows.append(_row(analysis.outside, -1, "", highest))
     count = len(analysis.phases)
     words = "one path" if count == 1 else f"{count:,} paths"
+    instances = sum(each.count for each in analysis.phases)
     return (
         '<section class="card" aria-label="Phases"><h2>Phases</h2>'
-        f'<p class="hint">{words}, {len(analysis.instances):,} instances. Click a row to go to the '
+        f'<p class="hint">{words}, {instances:,} instances. Click a row to go to the '
         "instance with the highest peak, click again for the next one; click a heading to sort.</p>"
         f'<div class="scroll" tabindex="0" role="group" aria-label="Table of phases">'
         f'<table id="phases"><thead><tr>{heads}</tr></thead>'

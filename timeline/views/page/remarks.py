@@ -9,7 +9,6 @@ from timeline.views.family import band_channel, meaning
 from timeline.views.limits import shown_at_first
 from timeline.views.page.chart import MOST_LANES
 from timeline.views.page.colors import color_of_channel
-from timeline.views.page.contents import MOST_PHASES, MOST_READINGS
 from timeline.views.page.header import command, started
 from timeline.views.page.words import escaped
 
@@ -88,7 +87,7 @@ def remarks(analysis: Analysis) -> str:
     lists = (
         ("Not exact", shown),
         ("Could not be measured", analysis.missing),
-        ("To know about these figures", (*analysis.notes, *_thinned(analysis))),
+        ("To know about these figures", analysis.notes),
     )
     blocks = [
         f"<div><h2>{heading}</h2><ul>"
@@ -98,23 +97,6 @@ def remarks(analysis: Analysis) -> str:
         if sentences
     ]
     return f'<section class="card remarks">{"".join(blocks)}</section>' if blocks else ""
-
-
-def _thinned(analysis: Analysis) -> list[str]:
-    """What the page does not carry one by one, since it would be too large to open."""
-    said = []
-    for name, curve in analysis.curves.items():
-        if len(curve.t_ns) > MOST_READINGS:
-            said.append(
-                f"of the {len(curve.t_ns):,} readings of {name} this page has the least and the "
-                f"largest of each stretch, {MOST_READINGS:,} at the most; the recording has all"
-            )
-    if len(analysis.instances) > MOST_PHASES:
-        said.append(
-            f"{len(analysis.instances):,} phases are drawn in {MOST_PHASES:,} boxes at the most, "
-            "neighbours as one; the table counts each"
-        )
-    return said
 
 
 _HELP = (
