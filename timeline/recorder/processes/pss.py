@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 READ_EVERY_NS = 100_000_000
 
-CHANGED = 0.01
+CHANGED = 0.03
 """Of the PSS: when the RSS of all together has moved by this much it is read again once that has
 settled, as far as the share allows."""
 
 UNSETTLED_EVERY_NS = 1_000_000_000
 """While it goes on moving, as where workers start one after the other."""
 
-UNCHANGED_SHARE = 0.003
+UNCHANGED_SHARE = 0.004
 UNCHANGED_EVERY_NS = 1_000_000_000
-"""Else at this pace, with half the share, so that some is saved for when something happens. Pages
+"""Else at this pace and with less of a CPU, so that some is saved for when something happens. Pages
 become a worker's own by the first write to them, which no RSS tells."""
 
 LONG_NS = 100_000_000
@@ -63,7 +63,7 @@ class Pss:
     name = "pss"
     fields = PSS_FIELDS
     interval_ns = READ_EVERY_NS
-    share = 0.006
+    share = 0.01
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
