@@ -1,0 +1,87 @@
+"""DataLoader workers of every kind beside torch: found, named, and summed to 3 %."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from timeline.interchange.loading import load
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads the files of Linux"),
+]
+
+LOADERS = """
+    import json, os, sys, time, warnings
+    warnings.simplefilter("ignore")
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    class Images(Dataset):
+        def __init__(self):
+            self.kept = torch.ones(100 << 18)
+        def __len__(self):
+            return 64
+        def __getitem__(self, i):
+            return self.kept[i * 1000 :][:20000]
+
+    def rollup(pid):
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            text = file.read()
+        return [int(text.partition(key)[2].split()[0]) << 10 for key in ("\\nRss:", "\\nPss:")]
+
+    if __name__ == "__main__":
+        images, pids = Images(), {}
+        for kind, workers in (("spawn", 1), ("forkserver", 1), ("fork", 2)):
+            loader = DataLoader(images, batch_size=8, num_workers=workers,
+                                multiprocessing_context=kind)
+            batches = iter(loader)
+            pids[kind] = [worker.pid for worker in batches._workers]
+            for _ in batches:
+                pass
+            del batches
+        loader = DataLoader(images, batch_size=8, num_workers=8, persistent_workers=True,
+                            multiprocessing_context="fork")
+        for _ in range(2):
+            for _ in loader:
+                pass
+        time.sleep(3)
+        me = os.getpid()
+        with open(f"/proc/{me}/task/{me}/children") as file:
+            children = [int(word) for word in file.read().split()]
+        below = [rollup(pid) for pid in children]
+        own = rollup(me)
+        print(json.dumps({
+            "at": time.monotonic_ns(), "pids": pids, "living": children,
+            "children.rss": sum(each[0] for each in below),
+            "children.pss": sum(each[1] for each in below),
+            "total.pss": own[1] + sum(each[1] for each in below),
+        }))
+"""
+
+
+def test_workers_of_every_kind_are_found_and_their_sums_are_right(write_script, run_timeline):
+    ended = run_timeline(write_script(textwrap.dedent(LOADERS)))
+    assert ended.code == 0, ended.stderr
+    seen = json.loads(next(line for line in ended.stdout.splitlines() if line.startswith("{")))
+    recording = load(ended.recording)
+    found = {process.pid: process for process in recording.processes}
+    for kind, pids in seen["pids"].items():
+        assert set(pids) <= set(found), kind
+    assert set(seen["living"]) <= set(found)
+    assert sum(process.name == "pt_data_worker" for process in found.values()) >= 12
+    for name in ("children.rss", "children.pss", "total.pss"):
+        series = recording.series[name]
+        read = series.value[np.searchsorted(series.t_ns, seen["at"]) - 1]
+        assert abs(read - seen[name]) <= 0.03 * seen[name], name
+    # Eight workers have the 100 MiB of the parent, and torch's own, without having them again.
+    assert seen["children.rss"] > 3 * seen["children.pss"]
+    assert [path.name for path in ended.recording.glob("events.*")] == [
+        f"events.{recording.run.pid}.jsonl"
+    ]
