@@ -137,3 +137,108 @@ def test_losses_weights_random_state_and_strides_are_the_same_to_the_bit(tmp_pat
         assert out[f"0-{case}"] == out[f"2-{case}"]
         assert out[f"2-{case}-missing"] == []
     assert len({out[f"2-{case}"][0] for case in range(7)}) == 7
+
+
+WEIGHED = """
+import json, os, sys
+from pathlib import Path
+import torch, torchvision
+import timeline
+from timeline.recorder import hooks, session as sessions
+
+def weighed(name, train):
+    os.mkdir(name)
+    session = sessions.Session(name, exact=True)
+    sessions.activate(session)
+    hooks.install(anatomy=2)
+    told = train()
+    hooks.uninstall()
+    sessions.deactivate()
+    session.close()
+    return told, json.load(open(f"{name}/breakdown.json"))
+
+def resnet():
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=50)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    for step in range(3):
+        optimizer.zero_grad()
+        x, y = torch.randn(4, 3, 64, 64), torch.randint(0, 50, (4,))
+        if step == 2:
+            # The oracle: torch's own profiler, in a step that is like the weighed one.
+            with torch.profiler.profile(profile_memory=True) as profiler:
+                out = model(x)
+            events = profiler.profiler.kineto_results.events()
+            total = most = 0
+            for event in sorted(events, key=lambda e: e.start_ns()):
+                if event.name() == "[memory]":
+                    total += event.nbytes()
+                    most = max(most, total)
+            loss = torch.nn.functional.cross_entropy(out, y)
+        else:
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+    theory = timeline.breakdown(
+        model, "sgd,momentum=0.9", "3x64x64", batch=4, loss="cross_entropy")
+    return {
+        "forward": most,
+        "categories": dict(theory.categories),
+        "layers": {l.name: [l.activation, l.parameters, l.gradient] for l in theory.layers},
+        "outputs": {l.name: [l.output_bytes, l.output_dtype, list(l.output_shape)]
+                    for l in theory.layers if l.output_shape},
+    }
+
+def optimizers():
+    from timeline.analysis.expected import expected
+    from timeline.recording.anatomy import read_anatomy
+    out = {}
+    makers = dict(SGD={"lr": 0.1, "momentum": 0.9}, Adam={"amsgrad": True}, AdamW={}, NAdam={},
+                  RAdam={}, Adamax={}, Adadelta={}, Adagrad={}, Rprop={},
+                  RMSprop={"momentum": 0.9, "centered": True})
+    for name, options in makers.items():
+        def train():
+            model = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.Linear(40, 5))
+            model[0].bias.requires_grad_(False)
+            optimizer = getattr(torch.optim, name)(
+                [p for p in model.parameters() if p.requires_grad], **options)
+            for _ in range(3):
+                optimizer.zero_grad()
+                model(torch.randn(4, 30)).sum().backward()
+                optimizer.step()
+        weighed(name, train)
+        read = read_anatomy(Path(name), [])
+        said = expected(read, "step/optimizer")
+        out[name] = [said, {key: read.phases[-1].categories[key] for key in said}]
+    return out
+
+told, found = weighed("resnet", resnet)
+json.dump([told, found, optimizers()], open("out.json", "w"))
+"""
+
+
+def test_what_is_weighed_is_what_theory_hooks_and_the_profiler_say(tmp_path: Path) -> None:
+    done = run([sys.executable, "-c", WEIGHED], cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    theory, weighed, optimizers = json.loads((tmp_path / "out.json").read_text())
+    # The targets of a loss that is a function, which theory makes for itself: 4 numbers of 8 bytes.
+    theory["categories"]["activation"] += 32
+    theory["layers"]["(loss)"][0] += 32
+    for name in ("parameter", "buffer", "gradient", "optimizer_state", "activation"):
+        assert weighed["categories"][name] == theory["categories"][name], name
+    layers = {each["name"]: each for each in weighed["layers"]}
+    for name, (activation, parameters, gradient) in theory["layers"].items():
+        there = layers[name]
+        found = [there["activation"], there["parameters"], there["gradient"]]
+        assert found == [activation, parameters, gradient], name
+    for name, output in theory["outputs"].items():
+        if not name.endswith("relu"):  # called twice
+            there = layers[name]
+            found = [there["output_bytes"], there["output_dtype"], there["output_shape"]]
+            assert found == output, name
+    forward = next(each for each in weighed["phases"] if each["path"] == "step/forward")
+    grown = sum(forward["categories"][name] for name in ("activation", "temporary"))
+    assert grown == pytest.approx(theory["forward"], rel=0.01)
+    for name, (expected, found) in optimizers.items():
+        assert expected == found, name
+        assert expected["optimizer_state"] > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from timeline.analysis.expected import expected
 from timeline.analysis.types import HOST, PhaseSummary
 from timeline.recording.anatomy import CATEGORIES, Anatomy, WeighedLayer, WeighedPhase
 from timeline.recording.types import UNKNOWN
@@ -91,14 +92,12 @@ class Anatomized:
 def take_apart(
     weighed: Anatomy | None,
     phases: Sequence[PhaseSummary],
-    expected: Mapping[str, int] | None = None,
 ) -> Anatomized | None:
     """Take the peaks of a run's phases apart by its weighed step; None where none was.
 
     Args:
         weighed: the step.
         phases: of the run, for their peaks.
-        expected: by category what theory says, where it says anything.
     """
     if weighed is None:
         return None
@@ -109,13 +108,14 @@ def take_apart(
         if each.path in peaks and (known is None or each.high > known.high):
             highest[each.path] = each
     compositions = tuple(
-        _composition(each, weighed, peaks[path], expected or {}) for path, each in highest.items()
+        _composition(each, weighed, peaks[path], expected(weighed, path))
+        for path, each in highest.items()
     )
     return Anatomized(weighed, compositions, tuple(_notes(weighed, compositions)))
 
 
 def _composition(
-    phase: WeighedPhase, weighed: Anatomy, peak: int, expected: Mapping[str, int]
+    phase: WeighedPhase, weighed: Anatomy, peak: int, theory: Mapping[str, int]
 ) -> Composition:
     before, at = weighed.before, phase.at
     measured: dict[str, int | None] = dict(phase.categories)
@@ -139,9 +139,9 @@ def _composition(
         in_heap = at.in_use - before.in_use - tensors + weighed.held
     parts = []
     for name in PARTS:
-        size, theory = measured[name], expected.get(name)
-        residual = size - theory if size is not None and theory is not None else None
-        parts.append(Part(name, theory, size, residual))
+        size, estimated = measured[name], theory.get(name)
+        residual = size - estimated if size is not None and estimated is not None else None
+        parts.append(Part(name, estimated, size, residual))
     known = [pair for pair in phase.layers if pair[0] < len(weighed.layers)]
     return Composition(
         path=phase.path,

@@ -89,6 +89,21 @@ class WeighedLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Trained:
+    """A group of parameters that an optimizer steps.
+
+    Attributes:
+        optimizer: the name of its class.
+        options: whether ``momentum``, ``amsgrad`` and ``centered`` are on, where it has them.
+        sizes: (numbers, bytes of a number) of each parameter.
+    """
+
+    optimizer: str
+    options: Mapping[str, bool]
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Anatomy:
     """A weighed step.
 
@@ -100,6 +115,8 @@ class Anatomy:
         held: bytes of the model that were there at ``before`` all the same.
         categories: the most of each at one moment.
         parameters: how many numbers the parameters have.
+        sizes: (numbers, bytes of a number) of each parameter in host memory.
+        trained: the groups of parameters that optimizers step.
         devices: where the tensors were.
         not_counted: a sentence for each thing that could not be weighed.
     """
@@ -114,6 +131,8 @@ class Anatomy:
     categories: Mapping[str, int]
     layers: tuple[WeighedLayer, ...]
     parameters: int
+    sizes: tuple[tuple[int, int], ...]
+    trained: tuple[Trained, ...]
     devices: tuple[str, ...]
     not_counted: tuple[str, ...]
 
@@ -145,6 +164,8 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         categories=_categories(document),
         layers=tuple(_layer(each) for each in _objects(document, "layers")),
         parameters=document.integer("parameters", 0),
+        sizes=_pairs(document, "sizes"),
+        trained=tuple(_trained(each) for each in _objects(document, "trained")),
         devices=document.texts("devices"),
         not_counted=document.texts("not_counted"),
     )
@@ -188,15 +209,27 @@ def _categories(document: Document) -> dict[str, int]:
     return {name: max(_size(inner, name, 0), 0) for name in CATEGORIES}
 
 
-def _phase(document: Document) -> WeighedPhase:
-    pairs = document.found.get("layers")
-    layers = [
+def _pairs(document: Document, key: str) -> tuple[tuple[int, int], ...]:
+    value = document.found.get(key)
+    return tuple(
         (each[0], each[1])
-        for each in (pairs if isinstance(pairs, list) else [])
+        for each in (value if isinstance(value, list) else [])
         if isinstance(each, list)
         and len(each) == 2
         and all(type(number) is int and 0 <= number <= SIZE_LIMIT for number in each)
-    ]
+    )
+
+
+def _trained(document: Document) -> Trained:
+    options = document.inner("options")
+    return Trained(
+        optimizer=document.text("optimizer"),
+        options={name: options.truth(name) for name in options.found},
+        sizes=_pairs(document, "sizes"),
+    )
+
+
+def _phase(document: Document) -> WeighedPhase:
     return WeighedPhase(
         path=document.text("path"),
         what=document.text("what"),
@@ -205,7 +238,7 @@ def _phase(document: Document) -> WeighedPhase:
         rise=document.integer("rise", None, 0, SIZE_LIMIT),
         shared=max(_size(document, "shared", 0), 0),
         categories=_categories(document),
-        layers=tuple(layers),
+        layers=_pairs(document, "layers"),
     )
 
 

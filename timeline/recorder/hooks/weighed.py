@@ -16,6 +16,9 @@ CATEGORIES = (
     "parameter", "buffer", "gradient", "optimizer_state", "activation", "input", "temporary",
 )  # fmt: skip
 
+_OPTIONS = ("momentum", "amsgrad", "centered")
+"""Of optimizers, those that add to their state."""
+
 SAME_PEAK = 256 << 10
 """Stretches that went within so many bytes as high have the same peak: resident memory often stays
 where it is while what it holds changes."""
@@ -184,15 +187,42 @@ def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
             output_dtype=kind,
             output_bytes=count * size,
         )
+    tensors = [tensor for tensor, _ in weighing.parameters.values()]
     devices = {piece.device for piece in weighing.pieces.all}
     unseen = sorted(weighing.pieces.unseen)
     return {
         "categories": most,
         "layers": table.rows,
         "parameters": sum(row["parameters"] for row in table.rows),
+        "trained": [_group(each) for each in _groups(weighing)],
+        "sizes": _sizes(tensors),
         "devices": sorted(devices),
         "not_counted": [*weighing.notes, *(f"tensors of {name}" for name in unseen)],
     }
+
+
+def _groups(weighing: Weighing) -> list[tuple[Any, dict[str, Any]]]:
+    return [(each, group) for each in weighing.optimizers for group in each.param_groups]
+
+
+def _group(pair: tuple[Any, dict[str, Any]]) -> dict[str, object]:
+    """What theory needs to know of a group of parameters that an optimizer steps."""
+    optimizer, group = pair
+    trained = [each for each in group["params"] if each.requires_grad and str(each.device) == "cpu"]
+    return {
+        "optimizer": type(optimizer).__name__,
+        "options": {
+            name: bool(group[name])
+            for name in _OPTIONS
+            if isinstance(group.get(name), (bool, float, int))
+        },
+        "sizes": _sizes(trained),
+    }
+
+
+def _sizes(tensors: list[Any]) -> list[list[int]]:
+    """(numbers, bytes of a number) of each tensor on the CPU."""
+    return [[each.numel(), each.element_size()] for each in tensors if str(each.device) == "cpu"]
 
 
 def _is_last(weighing: Weighing, piece: Any) -> bool:

@@ -134,6 +134,11 @@ async function main() {
   walk.key = byId("key");
   const table = byId("phases") ? new Table(byId("phases"), walk, chart) : null;
   if (byId("processes")) new Processes(byId("processes"), chart);
+  if (byId("layers")) new Sorted(byId("layers"), chart);
+  if (byId("parts")) {
+    const bars = new Parts(byId("parts"), chart);
+    if (table) table.follow = (path) => bars.show(path);
+  }
   chart.clicked = (phase) => table?.goToPhase(phase);
   listenForControls(chart, table);
   expose(chart, curves, phases);

@@ -125,6 +125,7 @@ class Table extends Sorted {
   }
 
   highlight() {
+    this.follow?.(this.path);
     for (const row of this.rows) {
       const here = Number(row.dataset.path) === this.path && this.path >= 0;
       row.classList.toggle("here", here);

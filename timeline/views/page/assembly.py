@@ -6,14 +6,25 @@ from bokeh.resources import Resources
 
 from timeline._version import __version__
 from timeline.analysis.types import Analysis
-from timeline.views.page import devices, header, phases, processes, remarks
+from timeline.views.page import anatomy, devices, header, phases, processes, remarks
 from timeline.views.page.bounded import bounded
 from timeline.views.page.chart import CURVE_HEIGHT, build
 from timeline.views.page.contents import contents
 from timeline.views.page.frame import asset, block, filled, policy, style
 from timeline.views.page.words import script_json
 
-_SCRIPTS = ("words", "unpack", "extremes", "curve", "lanes", "chart", "hover", "table", "page")
+_SCRIPTS = (
+    "words",
+    "unpack",
+    "extremes",
+    "curve",
+    "lanes",
+    "chart",
+    "hover",
+    "table",
+    "parts",
+    "page",
+)
 """Of ``assets/``, in the order that they need each other."""
 
 
@@ -47,6 +58,8 @@ def page(analysis: Analysis) -> str:
             "key": remarks.key(analysis),
             "height": str(CURVE_HEIGHT),
             "phases": phases.table(analysis),
+            "beside": anatomy.beside(analysis),
+            "anatomy": anatomy.sections(analysis),
             "gpus": devices.card(analysis),
             "processes": processes.table(analysis),
             "remarks": remarks.remarks(analysis),
