@@ -136,7 +136,7 @@ def with_children(
     for name, value in columns.items():
         channel = Channel(name, "byte", "linux", False, "peaks are the largest samples")
         none = np.full(len(t), -1, np.int64)
-        series[name] = Series(channel, t, t, value, none, np.zeros(len(t), bool))
+        series[name] = Series(channel, t, t, value, none, np.zeros(len(t), np.int64))
     return replace(recorded, series=series, processes=tuple(processes))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import recording
+from synthetic import recording, with_children
 
 from tests.browser import recordings
 from timeline.recording.types import Marks
@@ -87,6 +87,32 @@ def test_an_mprof_recording_opens_with_its_children(open_page, tmp_path):
     page = open_page(load(path))
     assert len(page.all("#channels input")) == len(page.analysis.curves) >= 2
     assert page.js("timeline.maximum") == page.analysis.channels[0].peak
+
+
+@pytest.mark.parametrize(("samples", "count"), [(300, 1), (300, 200), (20_000, 30)])
+def test_children_are_stacked_on_the_program_and_listed(open_page, samples, count):
+    page = open_page(with_children(recording(samples, 3), ("python train.py", "git status"), count))
+    total = page.analysis.curves["total.pss"]
+    stacked = page.source("family area")
+    assert [high for high in stacked["high"] if high] == total.value.tolist()
+    assert set(stacked["low"]) == {0}
+    under = page.source("under area")["high"]
+    assert page.host.value.min() <= min(filter(None, under))
+    assert max(under) <= page.host.value.max()
+    assert "shared pages counted once (PSS)" in page.find("#key").text
+    assert len(page.all("#processes tbody tr")) == count
+    page.find("#processes thead th:nth-child(5) button").click()
+    first = page.find("#processes tbody tr button").text
+    page.find("#processes tbody tr").click()
+    page.settle()
+    begin, end = page.view
+    assert first
+    assert end - begin < page.analysis.duration_ns / 1e9
+    # Without the sum there is nothing to stack.
+    index = list(page.analysis.curves).index("total.pss")
+    page.find(f"#channels input[value='{index}']").click()
+    page.settle()
+    assert page.source("family area")["high"] == []
 
 
 def test_many_lanes_and_marks_at_one_moment(open_page):

@@ -19,7 +19,16 @@ def found(ended):
 def test_each_thing_has_a_line_with_a_mark(run_python):
     ended = run_python("-m", "timeline", "doctor")
     assert ended.code == 0, ended.stderr
-    for about in ("system", "marks", "sampling", "accuracy", "psutil", "memory_profiler", "GPU"):
+    for about in (
+        "system",
+        "marks",
+        "sampling",
+        "accuracy",
+        "children",
+        "psutil",
+        "memory_profiler",
+        "GPU",
+    ):
         assert any(line[0] in "✓✗·" and line[2:].startswith(about)
                    for line in ended.stdout.splitlines())  # fmt: skip
     assert "\x1b" not in ended.stdout

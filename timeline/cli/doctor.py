@@ -112,6 +112,7 @@ def examine() -> Iterator[Finding]:
     yield _tried("marks", _own_mark)
     yield _tried("sampling", _mark_from_beside)
     yield _slack(platform.system(), platform.release(), os.cpu_count() or 1, _page_size())
+    yield _children()
     yield _pss()
     yield _package("psutil", "psutil", "host memory where the kernel's own files are missing")
     yield _package(
@@ -216,7 +217,20 @@ def _pss() -> Finding:
         Path("/proc/self/smaps_rollup").read_bytes()
     except OSError as error:
         return Finding("PSS", "no", f"no /proc/PID/smaps_rollup here ({error.strerror})")
-    return Finding("PSS", "yes", "can be read here; not yet recorded by this version")
+    text = "shared pages of a program and its children are counted once"
+    return Finding("PSS", "yes", text)
+
+
+def _children() -> Finding:
+    """How the children of a program would be found."""
+    if not os.path.exists("/proc/self/status"):
+        return Finding("children", "note", "are looked for with psutil, among all processes")
+    from timeline.recorder.processes.finding import ByLists, best_finder
+
+    if isinstance(best_finder(), ByLists):
+        return Finding("children", "yes", "are found by the kernel's own lists")
+    text = "are looked for among all processes: this kernel keeps no lists (CONFIG_PROC_CHILDREN)"
+    return Finding("children", "note", text)
 
 
 def _gpus() -> Iterator[Finding]:

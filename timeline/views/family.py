@@ -138,8 +138,9 @@ def _of(group: Sequence[ProcessSummary], label: str) -> Row:
 
 def shown_beside(analysis: Analysis, name: str) -> bool:
     """Whether a channel of the family is drawn without being asked for: the stacked one alone."""
+    band = band_channel(analysis)
     family = name.startswith(("children.", "total.")) or name == "host.pss"
-    return not family or name == band_channel(analysis) or not _read(analysis, HOST)
+    return not (family and band) or name == band or not _read(analysis, HOST)
 
 
 def _read(analysis: Analysis, name: str) -> bool:
