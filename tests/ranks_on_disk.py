@@ -26,6 +26,7 @@ def write_rank(
     phases=(),
     ended: dict | None = None,
     place: str = "",
+    devices: dict[int, int] | None = None,
     **more,
 ) -> Path:
     """Write the run directory of one rank.
@@ -38,6 +39,7 @@ def write_rank(
         phases: ``(path, begin_ns, end_ns)``; None is an end that never came.
         ended: keys of ``summary.json``; exit code 0 by default, and no file where it is empty.
         place: of the file system, with a date by its clock in the anchor.
+        devices: what is used of each GPU, by its number.
         more: keys of ``meta.json``'s ``rank``.
     """
     own = group / layout.rank_name(rank)
@@ -68,6 +70,15 @@ def write_rank(
         dated = {"file_ns": wall} if place else {}
         return {"time_ns": wall + wrong_ns, "monotonic_ns": boot_ns + t, **dated}
 
+    channels = {}
+    for number, used in (devices or {}).items():
+        stream = f"gpu{number}"
+        writer = SampleWriter(
+            str(own / layout.samples_name(stream)), (("t_ns", "<i8"), ("used", "<i8"))
+        )
+        writer.append(boot_ns + 1, used)
+        writer.close()
+        channels[f"{stream}.used"] = {"stream": stream, "value": "used", "unit": "byte"}
     channel = {"stream": "host", "value": "rss", "high": "hwm", "unit": "byte", "exact": True}
     write_json(
         str(own),
@@ -83,7 +94,7 @@ def write_rank(
             "started": clocks(0),
             "interval_ns": 10 * MS,
             "backend": "linux",
-            "channels": {"host.rss": channel},
+            "channels": {"host.rss": channel, **channels},
             "missing": [],
             "facts": {},
             "rank": {**GROUP, "world": world, "rank": rank, "node": node, "place": place, **more},

@@ -161,6 +161,22 @@ class RankPhase:
 
 
 @dataclass(frozen=True, slots=True)
+class RankChannel:
+    """One channel over the ranks that have it.
+
+    Attributes:
+        name: of the channel; ``torch.cuda*.allocated`` is of whichever devices a rank has, the
+            largest of them.
+        peak: over the ranks.
+        exact: whether the largest is exact.
+    """
+
+    name: str
+    peak: Spread
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClockRemark:
     """How the clock of some ranks was brought onto that of the first.
 
@@ -260,6 +276,7 @@ class RanksAnalysis:
         ranks: those that could be read.
         unread: the others, with the reason for each.
         channel: the channel of ``peak``, the phases and the curves.
+        others: the other channels.
         peak: of ``channel``, over the ranks; None where nothing was read.
         phases: in the order of first appearance.
         curves: None where nothing was read.
@@ -282,6 +299,7 @@ class RanksAnalysis:
     ranks: tuple[RankSummary, ...]
     unread: Mapping[int, str]
     channel: str
+    others: tuple[RankChannel, ...]
     peak: Spread | None
     phases: tuple[RankPhase, ...]
     curves: RankCurves | None

@@ -7,6 +7,7 @@ hour fit into the memory of a laptop.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +21,14 @@ from timeline.analysis.clocks import Clocks, align
 from timeline.analysis.rank_extract import LEAST_WIDTH_NS, Extract, Extremes, extract
 from timeline.analysis.rank_phases import PhasesOfRanks
 from timeline.analysis.rank_types import (
+    RankChannel,
     RankCurves,
+    RankPeak,
     RanksAnalysis,
     RankSummary,
     Spread,
 )
-from timeline.analysis.rank_words import ranks_named
+from timeline.analysis.rank_words import ending, ranks_named
 from timeline.analysis.types import HOST
 from timeline.errors import NoRecordingError, TimelineError
 from timeline.recording.group import Glance, Group, glance
@@ -37,6 +40,8 @@ ALONE = 48
 """So many ranks are read by this process; more by several, each of which takes 0.5 s to start."""
 
 MOST_PROCESSES = 8
+
+_DEVICE = re.compile(r"^(torch\.[a-z]+|gpu)\d+(\.mig\d+)?")
 
 APART_NS = 60 * 10**9
 """Ranks of one run that began further apart than this did so for a reason, or by a wrong clock."""
@@ -158,6 +163,7 @@ class _Merged:
             ranks=ranks,
             unread=unread,
             channel=HOST,
+            others=_others(ranks),
             peak=Spread.of(peaks),
             phases=self._phases.summaries(clocks.error_ns),
             curves=self._all_curves(),
@@ -212,37 +218,18 @@ class _Merged:
         return tuple(notes)
 
 
-def ending(ranks: Sequence[RankSummary], absent: Sequence[int], unread: dict[int, str]) -> str:
-    """One sentence on how the ranks ended: first who failed first, then the others."""
-    kinds: dict[tuple[object, ...], list[RankSummary]] = {}
+def _others(ranks: Sequence[RankSummary]) -> tuple[RankChannel, ...]:
+    """The channels beside host memory, each rank's devices taken for one."""
+    peaks: dict[str, dict[int, RankPeak]] = {}
     for each in ranks:
-        kinds.setdefault((each.end, each.exit_code, each.signal), []).append(each)
-    if len(kinds) == 1 and len(ranks) > 1 and not absent and not unread:
-        return f"all {_short(ranks[0])}"
-
-    def order(those: list[RankSummary]) -> tuple[bool, int]:
-        failed = those[0].failed
-        return not failed, min(each.end_ns for each in those) if failed else -len(those)
-
-    parts = []
-    for those in sorted(kinds.values(), key=order):
-        numbers = [each.rank for each in those]
-        if len(those) == 1:
-            parts.append(f"rank {numbers[0]} {those[0].ending}")
-        elif len(those) > max(3, len(ranks) // 2):
-            parts.append(f"{len(those):,} {_short(those[0])}")
-        else:
-            parts.append(f"{ranks_named(numbers)} {_short(those[0])}")
-    if absent:
-        parts.append(f"{ranks_named(absent)} not here")
-    if unread:
-        parts.append(f"{ranks_named(list(unread))} unreadable")
-    return "; ".join(parts)
-
-
-def _short(rank: RankSummary) -> str:
-    if rank.end == "exited":
-        return "ended" if rank.exit_code is None else f"exited with code {rank.exit_code}"
-    if rank.end == "killed":
-        return f"killed by {rank.signal}" if rank.signal else "killed"
-    return "still running" if rank.end == "running" else "cut off"
+        for name, peak in each.peaks.items():
+            own = peaks.setdefault(_DEVICE.sub(r"\1*", name), {})
+            if each.rank not in own or peak.bytes > own[each.rank].bytes:
+                own[each.rank] = peak
+    peaks.pop(HOST, None)
+    out = []
+    for name, by_rank in peaks.items():
+        spread = Spread.of({rank: peak.bytes for rank, peak in by_rank.items()})
+        if spread is not None:
+            out.append(RankChannel(name, spread, by_rank[spread.most_rank].exact))
+    return tuple(out)

@@ -22,7 +22,13 @@ from timeline.views.page.frame import asset, block, filled, policy, style
 from timeline.views.page.packing import Packer
 from timeline.views.page.phases import shown_path
 from timeline.views.page.words import escaped, script_json, visible
-from timeline.views.ranks_words import clock_sentences, ended_words, size_words, slowest_words
+from timeline.views.ranks_words import (
+    channel_sentences,
+    clock_sentences,
+    ended_words,
+    size_words,
+    slowest_words,
+)
 from timeline.views.table import figure
 
 MOST_SIZES = 1_200_000
@@ -269,6 +275,7 @@ def _left(left: bool) -> str:
 
 def _remarks(analysis: RanksAnalysis) -> str:
     lists = (
+        ("Beside host memory", channel_sentences(analysis)),
         ("Clocks", clock_sentences(analysis, MOST_NOTED)),
         ("Could not be measured", analysis.missing),
         ("To know about these figures", analysis.notes),

@@ -56,6 +56,9 @@ def document(analysis: RanksAnalysis) -> dict[str, object]:
             "absent": list(analysis.absent),
             "unread": {str(rank): why for rank, why in analysis.unread.items()},
             "peak": _spread(analysis.peak),
+            "channels": {
+                each.name: {"exact": each.exact, **_required(each.peak)} for each in analysis.others
+            },
             "ranks": [_rank(each) for each in analysis.ranks],
             "clocks": [_clock(each) for each in analysis.clocks],
         },
@@ -166,9 +169,10 @@ def _known_s(ns: int) -> float | None:
 
 
 def _spread(spread: Spread | None, unit: float = 1) -> dict[str, object] | None:
-    if spread is None:
-        return None
+    return None if spread is None else _required(spread, unit)
 
+
+def _required(spread: Spread, unit: float = 1) -> dict[str, object]:
     def figure(value: int) -> float:
         return value if unit == 1 else value / unit
 

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from timeline.analysis.rank_types import RankPhase, RanksAnalysis, RankSummary
 from timeline.analysis.rank_words import ranks_named
 from timeline.units import format_bytes, format_duration
-from timeline.views.ranks_words import clock_sentences, ended_words, size_words, slowest_words
+from timeline.views.ranks_words import (
+    channel_sentences,
+    clock_sentences,
+    ended_words,
+    size_words,
+    slowest_words,
+)
 from timeline.views.table import figure
 from timeline.views.terminal import (
     BOLD,
@@ -46,6 +52,7 @@ def render(
         [*_heading(analysis, look), *_peak(analysis, look)],
         _ranks(analysis, look),
         _phases(analysis, look),
+        _others(analysis, look),
         _clocks(analysis, look),
         [
             *_bullets("Not measured", analysis.missing, look),
@@ -187,6 +194,13 @@ def _phase(phase: RankPhase, look: Look) -> list[str]:
         ]
     slowest = look.plain(slowest_words(phase.slowest)) if phase.slowest else ""
     return [look.phase(phase.path), f"{phase.ranks:,}", f"{phase.count:,}", *sizes, slowest]
+
+
+def _others(analysis: RanksAnalysis, look: Look) -> list[str]:
+    lines: list[str] = []
+    for text in channel_sentences(analysis):
+        lines += look.lines(text, "  ", "    ")
+    return lines
 
 
 def _clocks(analysis: RanksAnalysis, look: Look) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from timeline.analysis.rank_types import RanksAnalysis, RankSummary, Slowest
 from timeline.analysis.rank_words import ranks_named
 from timeline.recording.types import UNKNOWN
-from timeline.units import format_duration
+from timeline.units import format_bytes, format_duration
 
+CHANNELS_SHOWN = 8
 CLOCKS_SHOWN = 3
 
 
@@ -42,6 +43,25 @@ def slowest_words(slowest: Slowest) -> str:
     share = 100 * slowest.times / slowest.of
     often = f"{slowest.times:,} of {slowest.of:,}" if slowest.of < 100 else f"{share:.0f} %"
     return f"rank {slowest.rank} in {often}, {behind} behind"
+
+
+def channel_sentences(analysis: RanksAnalysis) -> list[str]:
+    """The peaks of the channels beside host memory, the highest first."""
+    ordered = sorted(analysis.others, key=lambda each: -each.peak.most)
+    said = []
+    for each in ordered[:CHANNELS_SHOWN]:
+        peak = each.peak
+        text = f"{each.name} peak {'' if each.exact else '~'}{format_bytes(peak.most)}"
+        text += f" on rank {peak.most_rank}"
+        if len(analysis.ranks) > 1:
+            text += (
+                f"; median {format_bytes(peak.median)}, least {format_bytes(peak.least)} "
+                f"on rank {peak.least_rank}"
+            )
+        said.append(text)
+    if len(ordered) > CHANNELS_SHOWN:
+        said.append(f"and {len(ordered) - CHANNELS_SHOWN:,} more channels")
+    return said
 
 
 def clock_sentences(analysis: RanksAnalysis, shown: int = CLOCKS_SHOWN) -> list[str]:

@@ -210,6 +210,19 @@ def test_several_processes_find_what_one_does(tmp_path, monkeypatch):
     assert (together.curves.high == alone.curves.high).all()
 
 
+def test_the_device_of_each_rank_is_one_channel(tmp_path):
+    for rank in range(3):
+        # The second has two, of which the fuller one counts.
+        devices = {rank: (10 + rank) * MiB, 7: 50 * MiB} if rank == 1 else {rank: (10 + rank) * MiB}
+        write_rank(tmp_path, rank, rows(5), world=3, devices=devices)
+    (channel,) = analyzed(tmp_path).others
+    assert channel.name == "gpu*.used"
+    peak = channel.peak
+    assert (peak.most, peak.most_rank, peak.least_rank) == (50 * MiB, 1, 0)
+    assert peak.median == 12 * MiB
+    assert not channel.exact
+
+
 def test_ranks_in_words():
     assert ranks_named([3]) == "rank 3"
     assert ranks_named([3, 1, 2, 7]) == "ranks 1-3 and 7"

@@ -15,7 +15,13 @@ from timeline.views.chart import curve, lettering, notes
 from timeline.views.chart.sheet import BODY, LINE, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
 from timeline.views.palette import Palette
-from timeline.views.ranks_words import clock_sentences, ended_words, size_words, slowest_words
+from timeline.views.ranks_words import (
+    channel_sentences,
+    clock_sentences,
+    ended_words,
+    size_words,
+    slowest_words,
+)
 
 PHASES_SHOWN = 10
 
@@ -24,7 +30,7 @@ _ROW = 0.14
 _LEAST_STRIP, _MOST_STRIP = 0.28, 2.6
 _SEPARATED = 0.06
 _OVER = 0.05
-_MOST_NOTES = 8
+_MOST_NOTES = 10
 _HEADINGS = ("phase", "most", "on rank", "median", "least", "slowest into it")
 
 
@@ -248,6 +254,7 @@ def _sentences(analysis: RanksAnalysis) -> list[str]:
         out.append(f"and {len(failed) - 3:,} more ranks that failed later")
     if len(analysis.phases) > PHASES_SHOWN and len(analysis.ranks) > 1:
         out.append(f"Not written: {len(analysis.phases) - PHASES_SHOWN:,} more phases")
+    out += channel_sentences(analysis)
     out += clock_sentences(analysis)
     out += [f"Not measured: {sentence}" for sentence in analysis.missing]
     return out + [f"Note: {sentence}" for sentence in analysis.notes]
