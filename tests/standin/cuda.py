@@ -148,7 +148,10 @@ class Device:
             **found,
             "oversize_allocations": dict(none),
             "oversize_segments": dict(none),
-            "reserved_bytes_by_private_pools": {(0, 1): {pool: dict(none) for pool in POOLS}},
+            # One private pool that holds everything.
+            "reserved_bytes_by_private_pools": {
+                (0, 1): {pool: dict(found["reserved_bytes"][pool]) for pool in POOLS}
+            },
             "num_alloc_retries": counters.retries,
             "num_ooms": counters.ooms,
             "num_sync_all_streams": 0,
