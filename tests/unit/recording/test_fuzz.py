@@ -98,8 +98,13 @@ ANYTHING = st.recursive(
     ),
     max_leaves=8,
 )
+CUDA = st.dictionaries(
+    st.sampled_from(("0", "1", "127", "128", "x", "-1")),
+    st.lists(st.integers(-2, 9), min_size=9, max_size=11) | ANYTHING,
+    max_size=3,
+)
 KEYS = ("k", "t", "i", "p", "up", "th", "w", "d", "rss", "hwm", "x", "name", "value", "pid")
-KINDS = ("b", "e", "m", "r", "start", "stop", "fact", "missing")
+KINDS = ("b", "e", "m", "r", "d", "start", "stop", "fact", "missing")
 
 
 @quick
@@ -112,6 +117,7 @@ KINDS = ("b", "e", "m", "r", "start", "stop", "fact", "missing")
                 **dict.fromkeys(KEYS[2:], ANYTHING),
                 "p": st.sampled_from(("a", "b", "\udc80")),
                 "i": st.integers(0, 4),
+                "cuda": CUDA | ANYTHING,
             },
         ),
         max_size=30,

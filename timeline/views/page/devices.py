@@ -85,7 +85,8 @@ def _plot(
     for layer, edge in zip(LAYERS, layers.edges, strict=True):
         level = np.repeat(edge, 2).astype(np.float64)
         area = VArea(x="x", y1="low", y2="high", fill_alpha=1, name=f"{name} {layer}")
-        plot.add_glyph(ColumnDataSource(data={"x": t, "low": below, "high": level}), area)
+        columns = {"x": t, "low": below, "high": level}
+        plot.add_glyph(ColumnDataSource(name=f"{name} {layer} edges", data=columns), area)
         paint.append((f"{name} {layer}", "fill_color", COLORS[layer]))
         below = level
     if total:
