@@ -5,25 +5,29 @@ from __future__ import annotations
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 
+FAR = 0.2
+"""Of the machine's memory: every run has that limit, and few come near it."""
+
 
 def death_sentences(analysis: Analysis) -> list[str]:
     """What stands under the sentence of a death: the evidence, the last seconds, what grew."""
     death = analysis.death
     if death is None:
         return []
-    said = [death.evidence, death.last]
-    if death.cause == "exception":
-        return [_sentence(death.evidence)]
-    if death.grew:
+    said = [death.evidence]
+    if death.cause != "exception":
+        said.append(death.last)
+    if death.grew and death.last in said:
         each = ", ".join(f"{g.path} {format_bytes(g.bytes, signed=True)}" for g in death.grew)
         said.append(f"grew most in that time: {each}")
     return [_sentence(each) for each in said if each]
 
 
 def headroom_sentence(analysis: Analysis) -> str:
-    """The room to the nearest limit; nothing where no limit but the machine's is known."""
+    """The room to the nearest limit; nothing where no limit is known but a machine's far away."""
     for each in analysis.headroom:
-        if not each.hard or each.limit.name.startswith("machine"):
+        far = each.room > FAR * each.limit.bytes
+        if not each.hard or (far and each.limit.name.startswith("machine")):
             continue
         least = "" if each.exact else "~"
         said = (

@@ -10,6 +10,7 @@ from synthetic import MS, recording
 
 from timeline import analyze
 from timeline.recording.types import Channel, Kills, Limit, Raised, Series
+from timeline.views.ending import death_sentences, headroom_sentence
 
 MiB = 1 << 20
 CGROUP = "/sys/fs/cgroup/job"
@@ -114,3 +115,34 @@ def test_the_last_seconds_end_where_the_exception_left_its_phase():
     assert told.phase == made.marks.names[phase % 5]
     assert len(told.grew) <= 3
     assert 9 * MS < end - made.run.started_ns < made.run.ended_ns - made.run.started_ns
+
+
+def words(made):
+    analysis = analyze(made)
+    return " ".join([*death_sentences(analysis), headroom_sentence(analysis)])
+
+
+def test_the_page_cache_in_a_peak_is_told_since_it_is_taken_back():
+    made = run("exited", code=0, used=[500, 1500])
+    series = made.series["cgroup.used"]
+    cache = replace(
+        series,
+        channel=replace(series.channel, name="cgroup.cache"),
+        value=series.value // 3,
+    )
+    made = replace(made, series={**made.series, "cgroup.cache": cache})
+    assert "Headroom 500.0 MiB" in words(made)
+    assert "of which 500.0 MiB was page cache, which the kernel takes back" in words(made)
+
+
+def test_the_machines_room_is_told_only_where_little_is_left():
+    far, near = ([1000, 6000], [1000, 7000])
+    assert words(run("exited", code=0, used=far, channel="machine.used", limits=(MACHINE,))) == ""
+    said = words(run("exited", code=0, used=near, channel="machine.used", limits=(MACHINE,)))
+    assert said.startswith("Headroom 1000 MiB")
+
+
+def test_an_exception_without_a_text_needs_no_second_sentence():
+    raised = Raised(0, "ValueError", "", "train.py:3")
+    made = run("exited", code=1, limits=())
+    assert words(replace(made, raised=replace(raised, t_ns=made.run.ended_ns))) == ""
