@@ -25,6 +25,7 @@ def test_each_thing_has_a_line_with_a_mark(run_python):
         "sampling",
         "accuracy",
         "children",
+        "limits",
         "psutil",
         "memory_profiler",
         "GPU",

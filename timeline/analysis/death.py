@@ -125,7 +125,8 @@ def _exited(
         killer = _by_oom_killer(struck, recording, headroom, together=False)
         ended = cause.words if cause else f"exited with code {code}"
         words = f"{ended} after {killer.words.removeprefix('killed by ')} took a process beside it"
-        return replace(killer, cause="oom-other", words=words)
+        evidence = f"{killer.evidence}; {cause.evidence}" if cause else killer.evidence
+        return replace(killer, cause="oom-other", words=words, evidence=evidence)
     return cause
 
 
@@ -182,9 +183,13 @@ def _by_oom_killer(
     when = ", as the kernel's own count still tells" if struck.late else ""
     if not struck.path:
         machine = next((each for each in headroom if each.limit.name == "machine"), None)
+        # Counted in its own cgroup it was one of ours; counted for the machine it may be anybody.
+        ours = any(each.kills for each in recording.kills if each.path)
         return _Cause(
             "oom-machine",
-            f"{who} the kernel's OOM killer, for want of memory in the whole machine",
+            ("" if ours else "very probably ")
+            + f"{who} the kernel's OOM killer, for want of memory in the whole machine",
+            ours,
             size=machine.peak if machine else UNKNOWN,
             limit=machine.limit.bytes if machine else UNKNOWN,
             of="machine",

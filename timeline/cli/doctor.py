@@ -22,6 +22,7 @@ from timeline import __version__
 from timeline.cli.output import show
 from timeline.recorder.probes import open_probe, resolve
 from timeline.recorder.reading import counter_slack, open_own_memory
+from timeline.recorder.surroundings import Surroundings
 from timeline.units import MiB, format_bytes
 from timeline.views.terminal import look_of, neutral, wrap
 
@@ -114,6 +115,8 @@ def examine() -> Iterator[Finding]:
     yield _slack(platform.system(), platform.release(), os.cpu_count() or 1, _page_size())
     yield _children()
     yield _pss()
+    yield _tried("limits", _limits)
+    yield _tried("OOM killer", _oom_counts)
     yield _package("psutil", "psutil", "host memory where the kernel's own files are missing")
     yield _package(
         "memory_profiler", "memory-profiler", "reads by --backend memory_profiler; runs mprof"
@@ -231,6 +234,32 @@ def _children() -> Finding:
         return Finding("children", "yes", "are found by the kernel's own lists")
     text = "are looked for among all processes: this kernel keeps no lists (CONFIG_PROC_CHILDREN)"
     return Finding("children", "note", text)
+
+
+def _limits() -> tuple[Mark, str]:
+    """What a program started from here may have at the most."""
+    around = Surroundings(os.getpid())
+    sizes: dict[str, int] = {}
+    for limit in around.limits:
+        name, size = limit["name"], limit["bytes"]
+        if isinstance(name, str) and isinstance(size, int):
+            sizes[name] = min(size, sizes.get(name, size))
+    if not sizes:
+        return "no", "no limit can be read here, not even the machine's memory"
+    said = ", ".join(f"{name} {format_bytes(size)}" for name, size in sizes.items())
+    nested = len(around.cgroups)
+    seen = f"{nested} nested cgroups are" if nested > 1 else f"{nested or 'no'} cgroup is"
+    return "yes", f"{said}; {seen} seen"
+
+
+def _oom_counts() -> tuple[Mark, str]:
+    """Whether a kill by the kernel's OOM killer would be known as one."""
+    around = Surroundings(os.getpid())
+    if any("oom_kill" in each.counts() for each in around.cgroups):
+        return "yes", "its kills are counted by cgroup here, so that one is told by name"
+    if "oom_kill" in str(around.counted()["machine"]):
+        return "note", "its kills are counted here, of the whole machine alone"
+    return "no", "its kills are not counted here: a SIGKILL is told, and not whose it was"
 
 
 def _gpus() -> Iterator[Finding]:

@@ -58,6 +58,12 @@ def test_without_a_limit_that_was_reached_it_was_the_machines():
     assert "for want of memory in the whole machine at 7.80 GiB of 7.81 GiB" in told.sentence
 
 
+def test_without_a_count_of_its_own_cgroup_a_machines_kill_may_have_been_anybody():
+    told = death(run(kills=kills(("", 1, 0, -1))))
+    assert (told.cause, told.certain) == ("oom-machine", False)
+    assert told.sentence.startswith("very probably killed by the kernel's OOM killer")
+
+
 def test_a_kill_elsewhere_on_the_machine_is_not_ours():
     told = death(run(kills=kills((CGROUP, 0, 3, 2000 * MiB), ("", 4, 0, -1))))
     assert told.cause == "signal"
