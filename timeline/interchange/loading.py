@@ -8,6 +8,8 @@ from pathlib import Path
 
 from timeline.errors import DamagedRecordingError, NoRecordingError
 from timeline.interchange import cuda_snapshot, mprof
+from timeline.recording.format import rank_name
+from timeline.recording.group import find_group
 from timeline.recording.reader import load_directory
 from timeline.recording.types import Recording
 
@@ -26,13 +28,21 @@ def load(path: str | PathLike[str]) -> Recording:
 
     Raises:
         NoRecordingError: nothing is there, or it may not be read.
-        DamagedRecordingError: what is there is no recording, or not enough of one.
+        DamagedRecordingError: what is there is no recording, or not enough of one, or the
+            directory of all ranks of a run.
         NewerFormatError: a newer version of timeline wrote it.
     """
     place = Path(path)
     if "\0" in str(place):
         raise NoRecordingError(f"{str(place)!r} is no path: it holds a null character")
     try:
+        group = find_group(place)
+        if group is not None:
+            one = next(iter(group.ranks.values()), place / rank_name(0))
+            raise DamagedRecordingError(
+                f"{place} holds {len(group.ranks):,} ranks: give one of them, such as {one}, or "
+                "look at all by timeline report"
+            )
         if place.is_dir():
             return load_directory(place)
         return _load_file(place)

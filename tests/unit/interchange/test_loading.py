@@ -2,6 +2,7 @@ import os
 import tempfile
 
 import pytest
+from ranks_on_disk import write_rank
 
 import timeline
 from timeline.errors import DamagedRecordingError, NoRecordingError
@@ -81,3 +82,11 @@ def test_a_file_that_may_not_be_read_says_so(run_python):
         os.chmod(file.name, 0)
         ended = run_python("-c", AS_NOBODY, file.name)
     assert ended.stdout == f"{file.name} cannot be read: Permission denied\n"
+
+
+def test_all_ranks_of_a_run_are_not_one_recording(tmp_path):
+    for rank in range(2):
+        write_rank(tmp_path / "run", rank, [(1, 1, 1)])
+    with pytest.raises(DamagedRecordingError, match="holds 2 ranks: give one of them, such as"):
+        load(tmp_path / "run")
+    assert load(tmp_path / "run" / "rank-0001").run.rank.rank == 1
