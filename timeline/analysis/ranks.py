@@ -41,6 +41,9 @@ ALONE = 48
 
 MOST_PROCESSES = 8
 
+A_CORE = 2
+"""Processes for each core: recordings that were not read lately come from a disk, or a server."""
+
 _DEVICE = re.compile(r"^(torch\.[a-z]+|gpu)\d+(\.mig\d+)?")
 
 APART_NS = 60 * 10**9
@@ -105,16 +108,13 @@ def _extracts(group: Group, clocks: Clocks, zero: int) -> Iterator[tuple[int, Ex
     tasks = [
         _Task(rank, path, clocks.offset_ns.get(rank), zero) for rank, path in group.ranks.items()
     ]
-    processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if _can_count() else 1
-    if len(tasks) <= ALONE or processes == 1:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = min(A_CORE * (cores or 1), MOST_PROCESSES)
+    if len(tasks) <= ALONE:
         yield from map(_look, tasks)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_look, tasks, chunksize=4)
-
-
-def _can_count() -> bool:
-    return hasattr(os, "sched_getaffinity")
 
 
 class _Merged:
