@@ -92,6 +92,7 @@ class Following:
         def failed(
             kind: type[BaseException], error: BaseException, trace: TracebackType | None
         ) -> None:
+            traceback.print_exception(kind, error, trace)  # for --show-output
             self.write("raised", _told(kind, error, trace))
             self._exit(0)
 
@@ -117,8 +118,9 @@ class Following:
 
     def end(self, sentence: str) -> None:
         """It has been followed far enough, or is over."""
-        self.write("followed", sentence)
-        self._exit(0)
+        if self.write("followed", sentence):
+            self._exit(0)
+        threading.Event().wait()  # another thread is writing, and ends the process
 
     def fail(self, sentence: str) -> None:
         """It could not even begin."""
@@ -126,10 +128,10 @@ class Following:
             json.dump({"outcome": "failed", "sentence": sentence}, file)
         self._exit(0)
 
-    def write(self, outcome: str, sentence: str) -> None:
-        """Leave what was found for the parent, once."""
+    def write(self, outcome: str, sentence: str) -> bool:
+        """Leave what was found for the parent; False if it is left or being left already."""
         if not self._done.acquire(blocking=False):
-            return
+            return False
         split, course = self._split, self._course
         if split is not None and not split.card_was_used and course.forwards:
             split.as_if_on_the_card()
@@ -148,6 +150,7 @@ class Following:
         with self._open(partial, "w", encoding="ascii") as file:
             json.dump(found, file)
         self._replace(partial, self.asked["result"])
+        return True
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

@@ -50,8 +50,11 @@ def _nothing(*args: object, **kwargs: object) -> None:
     pass
 
 
-def _no_graphs(*args: object, **kwargs: object) -> None:
-    raise RuntimeError("CUDA graphs cannot be followed: leave capturing out in an estimate")
+class NoGraph:
+    """What would capture a CUDA graph."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        raise RuntimeError("CUDA graphs cannot be followed: leave capturing out in an estimate")
 
 
 def put_on(
@@ -123,9 +126,9 @@ def put_on(
         "ExternalStream": Quiet,
         "Event": Quiet,
         "StreamContext": Quiet,
-        "CUDAGraph": _no_graphs,
-        "graph": _no_graphs,
-        "make_graphed_callables": _no_graphs,
+        "CUDAGraph": NoGraph,
+        "graph": NoGraph,
+        "make_graphed_callables": NoGraph,
         "device": Quiet,
         "device_of": Quiet,
         "stream": Quiet,

@@ -26,7 +26,7 @@ from timeline.theory.tape import Tape
 
 INJECT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inject")
 VARIABLE = "TIMELINE_FOLLOWS"
-GRACE_S = 20
+GRACE_S = 60
 """Beyond its limit: a process that has not answered then is ended."""
 
 LAST_LINES = 5

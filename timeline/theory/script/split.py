@@ -36,6 +36,10 @@ _FACTORIES = {
 }
 
 
+_WITH_VALUES = {"_pad_packed_sequence"}
+"""Functions of torch that write values of their own into a tensor of the host."""
+
+
 class Split(TorchDispatchMode):  # type: ignore[misc]
     """Runs the host's operators for real and all others without memory.
 
@@ -110,14 +114,16 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         # torch's own code names the CPU wherever it means "as this tensor": only a script's .cpu()
         # is one.
         host = self.to_host or (not to_card and all(self.on_host(each) for each in fakes))
-        args, kwargs = self._replaced(func, args, kwargs)
         before = len(storages)
         out = self._answers.bounded(func, args, kwargs)
         if out is NotImplemented:
+            args, kwargs = self._replaced(func, args, kwargs)
+            before = len(storages)
             out = func(*args, **kwargs)
         else:
             for each in tensors_in(out):
-                self.taping.number(each)
+                if isinstance(each, FakeTensor):
+                    self.taping.number(each)
         self._answers.learn(func, args, out)
         if host:
             for storage in storages[before:]:
@@ -204,7 +210,8 @@ class Calls(TorchFunctionMode):  # type: ignore[misc]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        self._calls.append((args, kwargs))
+        inside_host = getattr(func, "__name__", "") in _WITH_VALUES
+        self._calls.append(((), {}) if inside_host else (args, kwargs))
         try:
             return func(*args, **kwargs)
         finally:

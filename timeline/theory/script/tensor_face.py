@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from timeline.theory.script.split import Split
 from timeline.theory.script.values import line
@@ -38,6 +38,17 @@ def put_on(split: Split, note: Callable[[str], None]) -> None:
     fake.is_cpu = property(lambda each: bool(split.inside) or not on_card(each))
     fake.get_device = lambda each: 0 if on_card(each) else -1
 
+    dispatch = FakeTensorMode.dispatch
+
+    def dispatched(*args: Any, **kwargs: Any) -> Any:
+        # Not all ways to a fake operator lead through our mode, such as those of inference tensors.
+        split.inside += 1
+        try:
+            return dispatch(*args, **kwargs)
+        finally:
+            split.inside -= 1
+
+    FakeTensorMode.dispatch = dispatched
     real_to = tensor.to
 
     def to(each: Any, *args: Any, **kwargs: Any) -> Any:

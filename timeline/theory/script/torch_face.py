@@ -4,6 +4,7 @@ several processes, files of weights.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +25,16 @@ def put_on(split: Split, note: Callable[[str], None]) -> None:
     _autocast()
     _scaler()
     _compilers(note)
-    _parallel(note)
+    _parallel(split, note)
     _weights(note)
     _initialisers()
+    # Tensors of inference mode take ways of their own past the modes; as memory it is no_grad.
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode is True else _called(mode)
+
+
+def _called(function: Any) -> Any:
+    """``@torch.inference_mode`` without brackets, or a context with ``False``."""
+    return torch.no_grad()(function) if callable(function) else contextlib.nullcontext()
 
 
 def _autocast() -> None:
@@ -101,12 +109,10 @@ class _Alone(torch.nn.Module):  # type: ignore[misc]
 
     def no_sync(self) -> Any:
         """Nothing is synchronised anyway."""
-        import contextlib
-
         return contextlib.nullcontext()
 
 
-def _parallel(note: Callable[[str], None]) -> None:
+def _parallel(split: Split, note: Callable[[str], None]) -> None:
     class DataParallel(_Alone):
         def __init__(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
             super().__init__(module)
@@ -124,6 +130,7 @@ def _parallel(note: Callable[[str], None]) -> None:
             self._buckets = [
                 torch.empty(size, dtype=torch.uint8, device="cuda") for size in sizes if size
             ]
+            split.taping.is_("gradient", self._buckets)
 
     for home in (torch.nn, torch.nn.parallel):
         home.DataParallel = DataParallel

@@ -118,11 +118,15 @@ class Answers:
 
     def bounded(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The largest result that there could be, or NotImplemented if its size is known."""
+        if func is aten._pack_padded_sequence.default:
+            return _packed(*args) if not isinstance(args[1], FakeTensor) else NotImplemented
+        if func is aten.index.Tensor:
+            if not any(_is_mask(each) and isinstance(each, FakeTensor) for each in args[1]):
+                return NotImplemented
+            self._say_bound()
+            return func(args[0], [*_spread(args[1])])
         rule = _BOUNDS.get(func)
         if rule is None or not any(isinstance(each, FakeTensor) for each in args):
-            if func is aten.index.Tensor and any(_is_mask(each) for each in args[1]):
-                self._say_bound()
-                return func(args[0], [*_spread(args[1])])
             return NotImplemented
         self._say_bound()
         return rule(*args, **kwargs)
@@ -176,6 +180,21 @@ def _unique(source: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     )
 
 
+def _counts(source: torch.Tensor, weights: Any = None, minlength: int = 0) -> torch.Tensor:
+    dtype = torch.int64 if weights is None else weights.dtype
+    return torch.empty(max(minlength, source.numel()), dtype=dtype)
+
+
+def _packed(source: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> Any:
+    """A padded batch whose lengths are known: so is what is left of it."""
+    steps = source.shape[1] if batch_first else source.shape[0]
+    with torch._C._DisableTorchDispatch():
+        like = torch.empty((steps, len(lengths), 1))
+        sizes = aten._pack_padded_sequence(like, lengths, False)[1]
+        total = int(sizes.sum())
+    return source.new_empty((total, *source.shape[2:])), sizes
+
+
 def _kept_boxes(boxes: torch.Tensor, *args: Any) -> torch.Tensor:
     return torch.empty(boxes.shape[0], dtype=torch.int64)
 
@@ -185,6 +204,7 @@ _BOUNDS: dict[Any, Callable[..., Any]] = {
     aten.masked_select.default: _masked_select,
     aten._unique2.default: _unique,
     aten.unique_consecutive.default: _unique,
+    aten.bincount.default: _counts,
 }
 
 
