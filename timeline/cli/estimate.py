@@ -17,13 +17,20 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
-from timeline.cli.output import show
+from timeline.cli.estimate_choices import compare, fit
+from timeline.cli.estimate_files import checked, over
+from timeline.cli.output import show, write_whole
+from timeline.cli.views import OfEstimate
 from timeline.errors import UsageError
+from timeline.recorder.say import say
 from timeline.theory import cards
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
-from timeline.views import estimate_json, estimate_text
+from timeline.theory.types import Breakdown
+from timeline.views import estimate_text
 from timeline.views.terminal import look_of
 
 DEFAULT_CARD = "a100-40gb"
@@ -42,8 +49,28 @@ def run(arguments: list[str]) -> int:
         raise UsageError("there is nothing to estimate: see timeline estimate --help")
     _check(options, bool(script))
     card = cards.find(options.gpu or DEFAULT_CARD)
+    outputs = [checked(Path(each)) for each in options.output]
+    if options.theme and not any(each.suffix.lower() == ".png" for each in outputs):
+        raise UsageError("--theme is for a chart: give -o FILE.png with it")
+    if options.compare:
+        return compare(options, card)
+    if options.fit:
+        return fit(options)
     found = of_script(script, options, card) if script else of_model(options, card)
-    _show(found, card, options)
+    views = OfEstimate(
+        found.estimate,
+        card,
+        breakdown=found.breakdown,
+        measured=over(options.over, found.estimate) if options.over else None,
+        layers=options.layers,
+    )
+    for path in outputs:
+        write_whole(path, partial(views.write, theme=options.theme or "light"))
+        say(f"wrote {path}")
+    if options.json:
+        show(views.json())
+    elif not outputs:
+        show(views.text(look_of(sys.stdout)))
     return 0
 
 
@@ -52,7 +79,7 @@ class Found:
     """What was estimated, and what else is known of it."""
 
     estimate: Estimate
-    breakdown: object = None
+    breakdown: Breakdown | None = None
 
 
 def of_model(options: argparse.Namespace, card: Card) -> Found:
@@ -79,7 +106,7 @@ def of_model(options: argparse.Namespace, card: Card) -> Found:
         **({"steps": options.steps} if options.steps else {}),
     )
     told = None
-    if options.json:
+    if options.json or any(each.endswith(".json") for each in options.output):
         from timeline.theory.breakdown import breakdown
 
         told = breakdown(
@@ -131,23 +158,6 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
     return Found(replace(made, assumptions=(*followed.notes, *made.assumptions)))
 
 
-def _show(found: Found, card: Card, options: argparse.Namespace) -> None:
-    if options.json:
-        show(estimate_json.render(found.estimate, card, found.breakdown))  # type: ignore[arg-type]
-        return
-    look = look_of(sys.stdout)
-    show(
-        estimate_text.render(
-            found.estimate,
-            card,
-            width=look.width,
-            color=look.color,
-            ascii=look.ascii,
-            layers=options.layers,
-        )
-    )
-
-
 def _check(options: argparse.Namespace, is_script: bool) -> None:
     for name, least in (("layers", 0), ("steps", 1), ("accumulate", 1)):
         value = getattr(options, name)
@@ -156,11 +166,8 @@ def _check(options: argparse.Namespace, is_script: bool) -> None:
     if not 1 <= options.limit <= 86400:
         raise UsageError(f"--limit {options.limit:g} cannot be: give seconds, from 1 to 86400")
     if is_script:
-        given = [
-            f"--{name}"
-            for name in ("input", "batch", "dtype", "optimizer", "precision", "inference")
-            if getattr(options, name)
-        ]
+        names = ("input", "batch", "dtype", "optimizer", "precision", "inference", "fit", "compare")
+        given = [f"--{name}" for name in names if getattr(options, name)]
         if given:
             raise UsageError(
                 f"{given[0]} is for a model: a script brings its own, and its arguments stand "
@@ -232,7 +239,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allocator", metavar="TEXT", help="what PYTORCH_CUDA_ALLOC_CONF would say"
     )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write FILE, by its suffix .html, .png, .json or .txt; may be given several times",
+    )
+    parser.add_argument("--theme", choices=("light", "dark"), help="colours of a .png")
+    parser.add_argument(
+        "--over",
+        metavar="RUN",
+        help="lay a recording of the same program over the .png or .html: a CUDA snapshot, or a "
+        "run directory with torch's memory on a GPU",
+    )
     model = parser.add_argument_group("for a model")
+    model.add_argument(
+        "--fit",
+        metavar="CARD",
+        help="find the largest batch that fits a card, or a size such as 24GiB",
+    )
+    model.add_argument(
+        "--compare",
+        metavar="WHAT=A,B,...",
+        action="append",
+        default=[],
+        help="set choices side by side: optimizer=sgd,adamw, precision=fp32,bf16, "
+        "checkpointing=no,yes, attention=sdpa,eager; may be given several times",
+    )
     model.add_argument(
         "--input",
         metavar="SIZES",

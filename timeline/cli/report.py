@@ -1,6 +1,7 @@
 """Show a recording: a table on the terminal, or a chart, page, text or document in a file.
 
 RUN is a run directory, also one that is still being written, or a file of memory_profiler's mprof.
+An estimate's FILE.json opens, too.
 A directory of ranks is shown as one run: who peaked, who was slow, who died; RUN/rank-0003 is one.
 """
 
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from timeline.analysis.analyze import analyze
 from timeline.cli.output import show, write_whole
-from timeline.cli.views import OfRanks, OfRun, Views
+from timeline.cli.views import OfEstimate, OfRanks, OfRun, Views
 from timeline.errors import UsageError
+from timeline.interchange import estimates
 from timeline.interchange.loading import load
 from timeline.recorder.say import say
 from timeline.recording.group import find_group
@@ -43,7 +45,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _views(source: Path) -> Views:
-    """What there is to show at a path: a recording, or those of all ranks of a run."""
+    """What there is to show at a path: a recording, those of all ranks of a run, an estimate."""
+    if estimates.is_one(source):
+        return OfEstimate(*estimates.read(source))
     group = find_group(source)
     if group is None:
         return OfRun(analyze(load(source)))

@@ -1,4 +1,4 @@
-"""Every view of one thing that can be shown: a recording, or those of all ranks of a run."""
+"""Every view of one thing that can be shown: a recording, those of all ranks, an estimate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Protocol
 
 from timeline.analysis.rank_types import RanksAnalysis
 from timeline.analysis.types import Analysis
-from timeline.views import json, ranks_json, ranks_text, text
+from timeline.theory.cards import Card
+from timeline.theory.estimate_types import Estimate
+from timeline.theory.types import Breakdown
+from timeline.views import estimate_json, estimate_text, json, ranks_json, ranks_text, text
+from timeline.views.course import Measured
 from timeline.views.palette import Theme
 from timeline.views.terminal import Look
 
@@ -84,6 +88,62 @@ class OfRanks:
             from timeline.views import png
 
             png.write(self._analysis, path, theme=theme)
+        else:
+            _write_words(self, path)
+
+
+class OfEstimate:
+    """The views of an estimate.
+
+    Args:
+        estimate: what is shown.
+        card: that it is held against.
+        breakdown: the theory of its model, for the document.
+        measured: a recording of the same program, laid over the picture and the page.
+        layers: how many rows of what is alive at the peak the tables have; 0 is all.
+    """
+
+    def __init__(
+        self,
+        estimate: Estimate,
+        card: Card,
+        *,
+        breakdown: Breakdown | None = None,
+        measured: Measured | None = None,
+        layers: int = estimate_text.LAYERS_SHOWN,
+    ) -> None:
+        self._estimate, self._card = estimate, card
+        self._breakdown, self._measured = breakdown, measured
+        self._layers = layers
+
+    def text(self, look: Look) -> str:
+        """The tables for a terminal."""
+        return estimate_text.render(
+            self._estimate,
+            self._card,
+            width=look.width,
+            color=look.color,
+            ascii=look.ascii,
+            layers=self._layers,
+        )
+
+    def json(self) -> str:
+        """The document for programs."""
+        return estimate_json.render(self._estimate, self._card, self._breakdown)
+
+    def write(self, path: Path, *, theme: Theme) -> None:
+        """Make a file, by the suffix of its name."""
+        suffix = path.suffix.lower()
+        if suffix == ".html":
+            from timeline.views import estimate_html
+
+            estimate_html.write(self._estimate, self._card, path, measured=self._measured)
+        elif suffix == ".png":
+            from timeline.views import estimate_png
+
+            estimate_png.write(
+                self._estimate, self._card, path, theme=theme, measured=self._measured
+            )
         else:
             _write_words(self, path)
 

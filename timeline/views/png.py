@@ -75,7 +75,7 @@ def render(
             f"{dpi} dpi at {width_in:g} inches is not possible: it goes from {COARSEST_DPI} to "
             f"{FINEST_DPI}, and up to {MOST_PIXELS} pixels across"
         )
-    with _matplotlib_as_shipped():
+    with as_shipped():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         from timeline.views.chart import page, ranks
@@ -92,7 +92,7 @@ def render(
 
 
 @contextlib.contextmanager
-def _matplotlib_as_shipped() -> Iterator[None]:
+def as_shipped() -> Iterator[None]:
     """Without the user's style, and without its words on stderr about caches of fonts."""
     log = logging.getLogger("matplotlib")
     level = log.level

@@ -1,0 +1,84 @@
+"""A recording laid over an estimate of the same program: which moment is which event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timeline.errors import UsageError
+from timeline.recording.types import Kind, Recording
+
+STEP_ENDS = "step/optimizer"
+
+
+def on_axis_of(
+    recording: Recording, phases: Sequence[tuple[int, str]], length: int
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """What a recording has of torch's memory on its busiest GPU, on the axis of an estimate.
+
+    Where both have optimizer steps, the end of each measured one lies at the end of the predicted
+    one of the same number, and the time between is spread evenly; else the whole is.
+
+    Args:
+        recording: of a CUDA snapshot, or of a run with torch's memory on a GPU.
+        phases: of the estimate: where each begins, in events.
+        length: events of the estimate.
+
+    Returns:
+        By ``allocated`` and ``reserved``: places in events [n], and bytes [n].
+
+    Raises:
+        UsageError: the recording has no memory of torch on a GPU.
+    """
+    found = {
+        name: series
+        for name, series in recording.series.items()
+        if name.startswith("torch.cuda") and len(series)
+    }
+    if not found:
+        raise UsageError(
+            f"{recording.path} has no torch.cuda channel: only torch's memory on a GPU can be laid "
+            "over an estimate"
+        )
+    device = max(found, key=lambda name: int(found[name].value.max())).split(".")[1]
+    times, places = _anchors(recording, phases, length)
+    out = {}
+    for kind in ("allocated", "reserved"):
+        series = found.get(f"torch.{device}.{kind}")
+        if series is not None:
+            t = series.t_ns.astype(np.float64)
+            if len(times) < 2:  # by its events: a snapshot's times have gaps while kernels run
+                x = np.linspace(0, max(length - 1, 1), len(t))
+            else:
+                x = np.interp(t, times, places)
+            out[kind] = x, np.maximum(series.value, series.high)
+    return out
+
+
+def _anchors(
+    recording: Recording, phases: Sequence[tuple[int, str]], length: int
+) -> tuple[list[float], list[float]]:
+    """Moments of the recording, and the places in the estimate that they are."""
+    marks = recording.marks
+    numbers = {i for i, name in enumerate(marks.names) if name == STEP_ENDS}
+    opened = {
+        int(marks.phase[i])
+        for i in np.flatnonzero(marks.kind == Kind.BEGIN)
+        if int(marks.name[i]) in numbers
+    }
+    measured = [
+        float(marks.t_ns[i])
+        for i in np.flatnonzero(marks.kind == Kind.END)
+        if int(marks.phase[i]) in opened
+    ]
+    ends = [*[begin for begin, _ in phases[1:]], length]
+    predicted = [
+        float(end) for (_, name), end in zip(phases, ends, strict=True) if name == STEP_ENDS
+    ]
+    count = min(len(measured), len(predicted))
+    if not count:
+        return [], []
+    run = recording.run
+    return [float(run.started_ns), *measured[:count]], [0.0, *predicted[:count]]
