@@ -45,7 +45,7 @@ def test_every_view_of_an_estimate_and_its_document_opens_again(target, tmp_path
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "a.html").read_text()
     assert "model_to_estimate:make" in page
-    assert '<script src=' not in page
+    assert "<script src=" not in page
     capsys.readouterr()
     assert main(["report", "a.json"]) == 0
     again = capsys.readouterr().out
@@ -122,8 +122,9 @@ def test_the_known_cards_are_listed(capsys):
 
 
 def test_a_snapshot_is_laid_over_an_estimate(target, tmp_path, capsys):
-    segment = {"device": 0, "address": 1 << 30, "total_size": 2 * MiB, "stream": 0,
-               "blocks": [{"size": 2 * MiB, "state": "inactive"}]}  # fmt: skip
+    block = {"size": 2 * MiB, "state": "inactive"}
+    segment = {"device": 0, "address": 1 << 30, "total_size": 2 * MiB, "allocated_size": 0,
+               "stream": 0, "blocks": [block]}  # fmt: skip
     at = {"stream": 0, "addr": 1 << 30}
     trace = [
         {"action": "segment_alloc", "size": 2 * MiB, **at},

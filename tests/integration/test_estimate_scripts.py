@@ -273,7 +273,7 @@ def test_a_group_of_processes_is_followed_as_one(told, write_script):
 
 def test_a_size_that_depends_on_values_is_the_largest_and_its_line_is_named(told, write_script):
     found = told(write_script(MASKS))
-    assert any("script.py:9 depends on values" in each for each in found["assumptions"])
+    assert any("script.py:10 depends on values" in each for each in found["assumptions"])
     assert found["categories_at_peak"]["parameter"] == (64 * 64 + 64) * 4 + 256  # in blocks
 
 
