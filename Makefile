@@ -1,6 +1,7 @@
 # make demo    record a real training, here, in an environment of its own
 # make test    everything that CI runs; the last line is pytest's
 # make bench   timeline beside its peers, with the figures it has to reach (QUICK=1: only that it runs)
+# make bench-estimate   predicted memory beside what was measured on real GPUs (PEERS=1: and other tools)
 # make clean   remove what these made
 #
 # PYTHON=python3.12 chooses another Python; TESTS="tests/unit -k mark" chooses tests.
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # What is installed depends on these alone: an editable install follows the sources by itself.
 METADATA := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench bench-estimate clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +42,16 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
+# The rows were measured with this version of transformers: it stands beside the one of the tests.
+OLD := $(VENV)/transformers-4.51.3
+
+bench-estimate: $(VENV)/.demo $(OLD)
+	PYTHONPATH=$(OLD) $(BIN)/python benchmarks/estimate.py $(if $(PEERS),--peers)
+
+$(OLD): benchmarks/requirements-estimate.txt
+	$(PIP) --no-deps --upgrade --target $(OLD) -r benchmarks/requirements-estimate.txt
+	@touch $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -155,3 +155,47 @@ class AdamW(torch.optim.Optimizer):
                 v = b2 * v + (1 - b2) * grad**2
                 p.data -= group["lr"] * m / (torch.sqrt(v) + group["eps"])
                 state["m"], state["v"] = m, v
+
+
+def follow(context, precision, platform):
+    """The tape of a warm-up step and of the step that was measured.
+
+    The five warm-up steps are alike; what the first leaves behind is what the fifth does.
+    """
+    from contextlib import nullcontext
+
+    from timeline.theory.following import following
+    from timeline.theory.loop import move
+    from timeline.theory.step import PRECISIONS
+
+    cast = PRECISIONS[precision]
+    with following(platform) as taping:
+        taping.begin("load")
+        model = Transformer(context)
+        move(taping, model)
+        optimizer = AdamW(model.parameters())
+        batches = [torch.empty(steps, 4, context, dtype=torch.int64) for steps in (5, 5, 1, 1)]
+        taping.is_("input", batches)
+        stop = taping.watch(model)
+
+        def step(ids, targets):
+            taping.step()
+            taping.begin("step/forward")
+            autocast = torch.autocast("cpu", dtype=cast) if cast else nullcontext()
+            with autocast, taping.saving():
+                output = model(ids)
+                taping.begin("step/loss")
+                loss = cross_entropy(output, targets)
+            taping.begin("step/backward")
+            loss.backward()
+            taping.is_("gradient", (p.grad for p in model.parameters()))
+            taping.begin("step/optimizer")
+            optimizer.step()
+            kept = (each for state in optimizer.state.values() for each in state.values())
+            taping.is_("optimizer_state", kept)
+            optimizer.zero_grad()
+
+        step(batches[0][0], batches[1][0])
+        step(batches[2][0], batches[3][0])
+        stop()
+        return taping.end()

@@ -251,3 +251,52 @@ def _follow_transformer(row: Row, mode: int):
                 optimizer.zero_grad()
         stop()
         return taping.end()
+
+
+def peers(row: Row):
+    """What others say of a row, where they can follow it."""
+    from estimates import peers as others
+
+    from timeline.theory.following import _Truth
+
+    convolutional = row.kind == "CNN"
+
+    def model_of():
+        return cnn(row.model) if convolutional else language_model(row.model)
+
+    def batch():
+        if convolutional:
+            return torch.empty(row.batch, 3, 86, 86), torch.ones(row.batch, dtype=torch.int64)
+        names = ("input_ids", "attention_mask", "labels")
+        return {n: torch.ones(row.batch, TOKENS, dtype=torch.int64) for n in names}
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        if convolutional:
+            inputs, targets = batch()
+            loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+        else:
+            with _Truth(False):
+                loss = model(**batch()).loss
+        loss.backward()
+        optimizer.step()
+
+    def optimizer_of(parameters):
+        return getattr(torch.optim, row.optimizer)(parameters, lr=0.001)
+
+    found = {}
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build(model_of).parameters())
+    found["accelerate"] = others.accelerate_rule(parameters)
+    try:
+        found["mem_tracker"] = others.mem_tracker(model_of, optimizer_of, step)
+    except Exception as error:
+        found["mem_tracker_failed"] = f"{type(error).__name__}: {error}"[:200]
+    try:
+        with torch.device("meta"):
+            inputs = batch()
+            given = inputs[0] if convolutional else {"input_ids": inputs["input_ids"]}
+        found["torchinfo"] = others.torchinfo_total(model_of, given)
+    except Exception as error:
+        found["torchinfo_failed"] = f"{type(error).__name__}: {error}"[:200]
+    return found

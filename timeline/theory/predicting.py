@@ -159,21 +159,24 @@ def predict(
 
     made = ask(1, follow=True)
     peaks = made.allocator.counters
-    low = high = peaks.peak_reserved
-    if any(each.amount.low != each.amount.high for each in tape.storages):
-        low = min(low, ask(0).allocator.counters.peak_reserved)
-        high = max(high, ask(2).allocator.counters.peak_reserved)
     beside = context(card)
+    reserved = Range(peaks.peak_allocated, peaks.peak_reserved, _most(tape, made, ask, capacity))
+    room = card.memory - beside.low
+    if reserved.expected <= room < reserved.high:
+        # The allocator gives back what it only keeps before it fails.
+        reserved = Range(reserved.low, reserved.expected, room)
     at = made.peak_event
     return Estimate(
         title=title,
         device=card.name,
         peak_allocated=peaks.peak_allocated,
         peak_reserved=peaks.peak_reserved,
-        reserved=Range(low, peaks.peak_reserved, high),
+        reserved=reserved,
         context=Range(*beside),
         process_total=Range(
-            low + beside.low, peaks.peak_reserved + beside.expected, high + beside.high
+            reserved.low + beside.low,
+            reserved.expected + beside.expected,
+            reserved.high + beside.high,
         ),
         peak_phase=made.peak_phase,
         categories_at_peak={
@@ -193,3 +196,19 @@ def predict(
         assumptions=tuple(tape.assumptions),
         not_counted=tuple(tape.not_counted),
     )
+
+
+def _most(tape: Tape, made: Run, ask: Callable[[int], Run], capacity: int | None) -> int:
+    """The most that may be reserved, for what the model cannot know.
+
+    Kernels whose workspaces are not known, and batches that differ in shape, change which free
+    block serves which request. So the blocks that are kept and not used may be twice what they are
+    here, and a largest one may be needed once more; and workspaces may be as large as they can be.
+    """
+    peaks = made.allocator.counters
+    unused = peaks.peak_reserved - peaks.peak_allocated
+    largest = max(made.sizes.values(), default=0)
+    most = peaks.peak_reserved + unused + largest
+    if any(each.amount.expected != each.amount.high for each in tape.storages):
+        most = max(most, ask(2).allocator.counters.peak_reserved)
+    return most if capacity is None or made.out_of_memory else min(most, capacity)

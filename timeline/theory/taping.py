@@ -90,6 +90,8 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         tape = self.tape
         if isinstance(effect, torch.Tensor):
             self.number(effect)
+        elif isinstance(effect, str):
+            tape.not_counted.setdefault(effect)
         elif isinstance(effect, Scratch):
             tape.remove(tape.add(self._storage(effect, may_fail=effect.may_fail)))
         elif isinstance(effect, Once):

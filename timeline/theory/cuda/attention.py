@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
-from timeline.theory.cuda.rules import Platform, group
+from timeline.theory.cuda.rules import Call, Effect, Platform, Scratch, group
+from timeline.theory.tape import Amount
 
 aten = torch.ops.aten
 
@@ -99,3 +100,21 @@ def _aligned(mask: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torc
         pad = multiple - last % multiple
         mask = torch.nn.functional.pad(mask, (0, pad))[..., :last]
     return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+
+
+@GROUP.rule(aten._scaled_dot_product_flash_attention_backward.default)
+def _flash_backward(call: Call) -> Iterable[Effect]:
+    # flash_api.cpp, mha_bwd: dq_accum and softmax_d, both of float32 and with rounded sides.
+    batch, heads, length, width = call.args[1].shape
+    rows, columns = -(-length // 128) * 128, -(-width // 32) * 32
+    size = 4 * batch * heads * rows * (columns + 1)
+    yield Scratch(Amount.exactly(size), "flash attention's sums in float32")
+
+
+@GROUP.rule(aten._scaled_dot_product_efficient_attention_backward.default)
+def _efficient_backward(call: Call) -> Iterable[Effect]:
+    # cuda/attention_backward.cu: the product of the gradient and the result, in float32, for the
+    # rows' sums; with 16 bits also the query's gradient in float32.
+    query = call.args[1]
+    size = 4 * query.numel()
+    yield Scratch(Amount.exactly(size), "memory-efficient attention's sums in float32")

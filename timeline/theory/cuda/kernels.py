@@ -23,6 +23,7 @@ from timeline.theory.cuda import (
     dropout,
     indexing,
     normalization,
+    recurrent,
 )
 from timeline.theory.cuda.rules import Platform
 
@@ -31,7 +32,7 @@ __all__ = ["substituted"]
 _OTHERS: tuple[Any, ...] = (dropout, attention, autocast)
 """Each has a ``substitutes(platform)``: operator, dispatch key and what to do instead."""
 
-_RULES = (blas, convolution, indexing, normalization)
+_RULES = (blas, convolution, indexing, normalization, recurrent)
 """Imported for their rules."""
 
 

@@ -6,7 +6,8 @@ call of an operator and yields, in the order of time, what CUDA's kernel does:
 * a tensor: one of the results comes into being now (those not yielded come first);
 * `Scratch`: memory that is gone before the operator returns;
 * `Kept`: memory that lives as long as one of the results does;
-* `Once`: memory that stays for good, at its first use.
+* `Once`: memory that stays for good, at its first use;
+* a text: what it does that is not counted.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Once:
 
 
 Effect = Any
-"""`Scratch`, `Kept`, `Once`, or a `torch.Tensor` among the results."""
+"""`Scratch`, `Kept`, `Once`, a `torch.Tensor` among the results, or a text."""
 
 
 @dataclass(frozen=True, slots=True)
