@@ -46,11 +46,11 @@ bench: $(VENV)/.bench
 # The rows were measured with this version of transformers: it stands beside the one of the tests.
 OLD := $(VENV)/transformers-4.51.3
 
-bench-estimate: $(VENV)/.demo $(OLD)
+bench-estimate: $(VENV)/.test $(OLD)
 	PYTHONPATH=$(OLD) $(BIN)/python benchmarks/estimate.py $(if $(PEERS),--peers)
 
-$(OLD): benchmarks/requirements-estimate.txt
-	$(PIP) --no-deps --upgrade --target $(OLD) -r benchmarks/requirements-estimate.txt
+$(OLD): benchmarks/requirements-estimate.txt $(VENV)/.made
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --upgrade --target $(OLD) -r $<
 	@touch $@
 
 $(VENV)/.made:
