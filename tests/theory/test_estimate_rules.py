@@ -211,6 +211,7 @@ def test_foreach_is_chosen_where_the_optimizer_itself_would():
         return max(told.course.categories["temporary"])
 
     assert peak("adam") > peak("adam,foreach=false")
+    assert peak("adamw") > peak("adamw,foreach=false")  # its module is not where it is chosen
     assert peak("adafactor") == peak("adafactor,foreach=false")
 
 

@@ -149,8 +149,9 @@ def as_on_cuda(optimizer: torch.optim.Optimizer, taping: Taping) -> None:
     foreach is taken where all parameters are on an accelerator. Optimizers that do not ask it, such
     as Adafactor, stay with their loop.
     """
-    home = sys.modules.get(type(optimizer).__module__)
-    if "foreach" in taping.platform.without or not hasattr(home, "_default_to_fused_or_foreach"):
+    homes = (sys.modules.get(kind.__module__) for kind in type(optimizer).__mro__)
+    asks = any(hasattr(home, "_default_to_fused_or_foreach") for home in homes)
+    if "foreach" in taping.platform.without or not asks:
         return
     for each in optimizer.param_groups:
         free = each.get("foreach", False) is None and not each.get("fused")
