@@ -149,7 +149,8 @@ def as_on_cuda(optimizer: torch.optim.Optimizer, taping: Taping) -> None:
     foreach is taken where all parameters are on an accelerator. Optimizers that do not ask it, such
     as Adafactor, stay with their loop.
     """
-    homes = (sys.modules.get(kind.__module__) for kind in type(optimizer).__mro__)
+    kinds = (kind for kind in type(optimizer).__mro__ if kind is not torch.optim.Optimizer)
+    homes = (sys.modules.get(kind.__module__) for kind in kinds)
     asks = any(hasattr(home, "_default_to_fused_or_foreach") for home in homes)
     if "foreach" in taping.platform.without or not asks:
         return
