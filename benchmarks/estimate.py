@@ -68,10 +68,10 @@ def estimate_row(row, peers):
     return found
 
 
-def read(path, kind):
+def read(path, kind, every):
     from estimates import xmem
 
-    rows = [row for row in xmem.rows(path) if kind in (None, row.kind)]
+    rows = [row for row in xmem.rows(path) if kind in (None, row.kind)][::every]
     different = {}
     for row in rows:
         different.setdefault(row.key, row)
@@ -185,6 +185,7 @@ def main():
     parser.add_argument("--truth", type=Path, default=HERE.parent.parent / "shared/groundtruth")
     parser.add_argument("--kind", choices=("CNN", "Transformer"))
     parser.add_argument("--peers", action="store_true", help="also what others say; slower")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth row alone")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="keep what was found")
     options = parser.parse_args()
@@ -193,7 +194,7 @@ def main():
         two_transformers()
     if not table.exists():
         sys.exit(f"there is no ground truth at {options.truth}: give --truth")
-    rows, different = read(table, options.kind)
+    rows, different = read(table, options.kind, options.every)
     started = time.perf_counter()
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
         made = list(

@@ -285,8 +285,7 @@ def peers(row: Row):
         return getattr(torch.optim, row.optimizer)(parameters, lr=0.001)
 
     found = {}
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in build(model_of).parameters())
+    parameters = sum(p.numel() for p in build(model_of).parameters())
     found["accelerate"] = others.accelerate_rule(parameters)
     try:
         found["mem_tracker"] = others.mem_tracker(model_of, optimizer_of, step)
