@@ -21,7 +21,7 @@ from timeline.views.chart import (
     notes,
     parts,
 )
-from timeline.views.chart.sheet import BODY, SMALL, TITLE, Box, Plot, Sheet
+from timeline.views.chart.sheet import BODY, LINE, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
 from timeline.views.device_layers import MOST_DEVICES
 from timeline.views.ending import death_sentences, headroom_sentence
@@ -34,6 +34,7 @@ MOST_CHANNELS = 6
 _MARGIN = 0.2
 _LANE = 0.2
 _MOST_NOTES = 7
+_MOST_SAID = 3
 
 
 def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figure:
@@ -64,7 +65,9 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     plot = Plot(Box(left, 0.0, wide, height), begin_ns, end_ns, top)
     named = keys.of(palette, drawn, plot) + children.key(analysis, palette)
     key_rows = keys.rows(named, room)
-    y = 0.66 + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
+    said = _said(analysis, main, room)
+    lower = (len(said) - 1) * LINE
+    y = 0.66 + lower + len(key_rows) * keys.ROW + (flags.HEIGHT if analysis.marks else 0.06)
     plot = replace(plot, box=replace(plot.box, top=y))
     lane_count = min(analysis.instances.lanes, lanes.MOST_LANES)
     panels = devices.panels(analysis, plot, width)
@@ -87,9 +90,9 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     total = notes_top + len(written) * notes.ROW + 0.14
 
     sheet = Sheet(Figure(figsize=(width, total), dpi=dpi), palette)
-    _heading(sheet, analysis, main, room)
+    _heading(sheet, analysis, said, room)
     for i, row in enumerate(key_rows):
-        keys.draw(sheet, _MARGIN, 0.72 + i * keys.ROW, row)
+        keys.draw(sheet, _MARGIN, 0.72 + lower + i * keys.ROW, row)
     children.draw_band(sheet, plot, analysis)
     limits.draw(sheet, plot, lines)
     curve.draw(sheet, plot, drawn)
@@ -132,17 +135,27 @@ def _span(analysis: Analysis, drawn: list[Curve]) -> tuple[int, int]:
     return begin, max(end, begin + 1)
 
 
-def _heading(sheet: Sheet, analysis: Analysis, main: list[ChannelSummary], room: float) -> None:
+def _heading(sheet: Sheet, analysis: Analysis, said: list[str], room: float) -> None:
     title = lettering.fit(analysis.title, TITLE, room, bold=True)
     sheet.text(_MARGIN, 0.24, title, size=TITLE, bold=True)
+    for i, line in enumerate(said):
+        sheet.text(_MARGIN, 0.49 + i * LINE, line, color=sheet.palette.faint)
+
+
+def _said(analysis: Analysis, main: list[ChannelSummary], room: float) -> list[str]:
+    """What stands under the title, in one line but for a long death."""
     parts = [format_duration(analysis.duration_ns / 1e9), lettering.drawable(analysis.ending)]
     for each in main:
         name = "" if each.channel.name == HOST else f" of {each.channel.name}"
         peak = f"peak{name} {curve.peak_figure(each.peak, each.exact)}"
         phase = lettering.fit(each.peak_phase or "", BODY, curve.LONGEST_NAME)
         parts.append(f"{peak} in {phase}" if phase else peak)
-    text = lettering.fit("  ·  ".join(parts), BODY, room)
-    sheet.text(_MARGIN, 0.49, text, color=sheet.palette.faint)
+    text = "  ·  ".join(parts)
+    if lettering.width(text, BODY) <= room or analysis.death is None:
+        return [lettering.fit(text, BODY, room)]
+    # The peak stands at its place in the plot as well.
+    lines = lettering.wrap("  ·  ".join(parts[:2]), BODY, room)
+    return lines if len(lines) <= _MOST_SAID else [lettering.fit(text, BODY, room)]
 
 
 def _left_out(analysis: Analysis, channels: int, flown: flags.Flown) -> list[str]:
