@@ -87,6 +87,7 @@ def analyze(recording: Recording) -> Analysis:
         devices=device_memories(recording, readings),
         snapshots=recording.snapshots,
         alive=recording.alive,
+        lines=recording.lines,
         processes=processes.summarize(recording),
     )
 

@@ -16,6 +16,7 @@ from timeline.recording.types import Alive, Channel, Device, Ints, Limit, Run
 
 if TYPE_CHECKING:
     from timeline.analysis.anatomy import Anatomized
+    from timeline.recording.lines import TracedFunction
 
 HOST = "host.rss"
 """The channel that marks carry readings of, and that the views put first."""
@@ -326,6 +327,7 @@ class Analysis:
         alive: what was handed out at the GPU's peak, as `Recording.alive`.
         death: what it died of; None where it lives, or ended as programs do.
         anatomy: what the peaks are made of; None where no step was weighed.
+        lines: the functions that were traced line by line.
     """
 
     title: str
@@ -348,3 +350,4 @@ class Analysis:
     snapshots: tuple[str, ...] = ()
     alive: tuple[Alive, ...] = ()
     processes: tuple[ProcessSummary, ...] = ()
+    lines: tuple[TracedFunction, ...] = ()

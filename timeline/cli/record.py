@@ -18,6 +18,7 @@ from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
 from timeline.recorder.launch import Ended, name_of, run
+from timeline.recorder.lines import ask_for
 from timeline.recorder.options import DEFAULT_STEP, checked_interval, checked_step
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.ranks import own_rank
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from timeline.analysis.types import Analysis
     from timeline.recording.types import Recording
 
-WITH_VALUE = ("-o", "--output", "--interval", "--backend", "--anatomy")
+WITH_VALUE = ("-o", "--output", "--interval", "--backend", "--anatomy", "--lines")
 """Options that take the next word. All that stands behind the script is the script's."""
 
 
@@ -58,6 +59,8 @@ def run_and_record(words: list[str], *, help: str) -> int:
     directory = make_directory(
         chosen.output or "", name, numbered=not chosen.output, force=chosen.force, rank=rank
     )
+    if chosen.lines:
+        ask_for(directory, chosen.lines)
     ended = run(
         target,
         directory,
@@ -264,6 +267,14 @@ def _parser(help: str) -> argparse.ArgumentParser:
         metavar="STEP",
         default=str(DEFAULT_STEP),
         help=f"the training step to weigh ({DEFAULT_STEP}), or off",
+    )
+    parser.add_argument(
+        "--lines",
+        metavar="FUNCTION",
+        action="append",
+        default=[],
+        help="memory line by line in a function: of the script, or module.function; may be given "
+        "several times",
     )
     return parser
 

@@ -53,10 +53,29 @@ def start(
             atexit.register(hooks.close_anatomy)
     except Exception as error:
         own.missing(f"no phases without being asked: {type(error).__name__}: {error}")
+    _trace_lines(own)
     import builtins
 
     # kernprof and mprof put a profile there, and scripts are left with it.
     vars(builtins).setdefault("profile", profile)
+
+
+def _trace_lines(own: session.Session) -> None:
+    """Trace functions line by line, if the launcher has left names of some."""
+    import os
+
+    if not os.path.exists(os.path.join(own.directory, "lines.json")):
+        return
+    try:
+        import atexit
+
+        from timeline.recorder import lines
+
+        tracer = lines.start(own, lines.asked_for(own.directory))
+        if tracer is not None:
+            atexit.register(tracer.stop)
+    except Exception as error:
+        own.missing(f"no lines: {type(error).__name__}: {error}")
 
 
 def profile(function: Any = None, /, **options: Any) -> Any:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         force: bool = False,
         anatomy: int | str = 2,
         snapshot: bool = False,
+        lines: bool = False,
     ) -> Callable[[F], F]: ...
 
 
@@ -54,12 +55,15 @@ def record(function: Any = None, /, **options: Any) -> Any:
         function: what to record, where no option is given.
         **options: those of `Recorder`. ``directory`` names the first recording; a later one, and
             one that finds something there, has a number behind it. ``force`` is for the first.
+            And ``lines``: whether to trace memory line by line, as memory_profiler does.
 
     Raises:
         UsageError: an option cannot be, or what is decorated is no function.
     """
     if function is None:
-        _recorder(options)  # what cannot be is told where it is written, not at the first call
+        _recorder(
+            {key: each for key, each in options.items() if key != "lines"}
+        )  # what cannot be is told where it is written, not at the first call
         return partial(_decorate, options=options)
     if options:
         raise UsageError("record takes options by name alone: @record(name='train')")
@@ -77,6 +81,8 @@ def _decorate(function: Any, options: dict[str, Any]) -> Any:
         )
     path = session.as_text(options.get("name") or _path_of(function))
     options = {**options, "name": path}
+    if options.pop("lines", False):
+        function = _with_lines(function)
     flags = _flags_of(function)
     if flags & _ASYNC_GENERATOR:
         wrapper = _around_async_generator(function, path, options)
@@ -87,6 +93,17 @@ def _decorate(function: Any, options: dict[str, Any]) -> Any:
     else:
         wrapper = _around_function(function, path, options)
     return update_wrapper(wrapper, function)
+
+
+def _with_lines(function: Any) -> Any:
+    if _flags_of(function) & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR):
+        raise UsageError(
+            "record(lines=True) takes a plain function: lines of a generator or an "
+            "async function run in turn with others"
+        )
+    from timeline.recorder.lines import traced
+
+    return update_wrapper(traced(function), function)
 
 
 def _around_function(function: Any, path: str, options: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ PROCESSES = "processes.jsonl"
 PROCESS_STREAMS = ("processes", "processes_pss")
 """Streams whose rows are of one process each, by its number in ``processes.jsonl``."""
 BREAKDOWN = "breakdown.json"
+LINES = "lines.json"
 CHARTS = ("report.png", "report.html")
 RANKS = "ranks.json"
 """In the directory of all ranks of a run: whose it is."""
@@ -118,7 +119,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, *CHARTS, *SNAPSHOTS)
+    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, LINES, *CHARTS, *SNAPSHOTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

@@ -26,6 +26,7 @@ from timeline.recording.format import (
     stream_of,
 )
 from timeline.recording.group import read_anchors, read_clock, read_rank
+from timeline.recording.lines import read_lines
 from timeline.recording.processes import read_processes
 from timeline.recording.surroundings import read_kills, read_limits
 from timeline.recording.types import UNKNOWN, End, Marks, Recording, Run, Series
@@ -80,6 +81,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         if document.wrong:
             damage.append(f"{name} cannot be right in {', '.join(document.wrong)}")
     anatomy = read_anatomy(directory, damage)
+    lines = read_lines(directory, damage)
     return Recording(
         path=directory,
         format=version,
@@ -93,6 +95,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         raised=events.raised,
         processes=processes,
         anatomy=anatomy,
+        lines=lines,
         devices=devices,
         snapshots=tuple(str(directory / name) for name in SNAPSHOTS if name in names),
     )

@@ -19,6 +19,7 @@ from timeline.units import format_duration
 
 if TYPE_CHECKING:
     from timeline.recording.anatomy import Anatomy
+    from timeline.recording.lines import TracedFunction
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -419,6 +420,7 @@ class Recording:
         raised: what the program ended with, if it was an exception; the innermost cause last.
         processes: the target's children, in the order in which they were found.
         anatomy: the training step that was weighed; None where none was.
+        lines: the functions that were traced line by line.
         devices: the GPUs that anything was read of.
         snapshots: files of torch's own history of GPU memory in the directory.
         alive: what was handed out at the peak of what was allocated on the GPU, the largest first;
@@ -440,6 +442,7 @@ class Recording:
     devices: tuple[Device, ...] = ()
     snapshots: tuple[str, ...] = ()
     alive: tuple[Alive, ...] = ()
+    lines: tuple[TracedFunction, ...] = ()
 
     def __repr__(self) -> str:
         run = self.run

@@ -18,6 +18,7 @@ from timeline.analysis.types import (
     PhaseSummary,
     ProcessSummary,
 )
+from timeline.recording.lines import TracedFunction
 from timeline.recording.types import UNKNOWN
 from timeline.views import anatomy_json
 
@@ -79,6 +80,25 @@ def document(analysis: Analysis) -> dict[str, object]:
         "notes": list(analysis.notes),
         "breakdown": anatomy_json.breakdown(analysis.anatomy),
         "comparison": anatomy_json.comparison(analysis.anatomy),
+        "lines": [_lines(each) for each in analysis.lines],
+    }
+
+
+def _lines(function: TracedFunction) -> dict[str, object]:
+    return {
+        "name": function.name,
+        "file": function.file,
+        "lines": [
+            {
+                "line": each.number,
+                "text": each.text,
+                "count": each.count,
+                "memory": each.memory if each.count else None,
+                "increment": each.increment if each.count else None,
+                "phases": list(each.phases),
+            }
+            for each in function.lines
+        ],
     }
 
 

@@ -11,6 +11,7 @@ from timeline.views.device_text import devices_shown
 from timeline.views.device_words import channels_of
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.family import sums
+from timeline.views.lines_text import line_tables
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
 
@@ -37,6 +38,7 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
         ],
         phase_table(analysis, look),
         lines_of(analysis, look),
+        *line_tables(analysis, look),
         *devices_shown(analysis, look),
         children_block(analysis, look),
         _other_channels(analysis, look),

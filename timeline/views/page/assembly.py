@@ -6,7 +6,7 @@ from bokeh.resources import Resources
 
 from timeline._version import __version__
 from timeline.analysis.types import Analysis
-from timeline.views.page import anatomy, devices, header, phases, processes, remarks
+from timeline.views.page import anatomy, devices, header, lines, phases, processes, remarks
 from timeline.views.page.bounded import bounded
 from timeline.views.page.chart import CURVE_HEIGHT, build
 from timeline.views.page.contents import contents
@@ -61,7 +61,7 @@ def page(analysis: Analysis) -> str:
             "beside": anatomy.beside(analysis),
             "anatomy": anatomy.sections(analysis),
             "gpus": devices.card(analysis),
-            "processes": processes.table(analysis),
+            "processes": processes.table(analysis) + lines.card(analysis),
             "remarks": remarks.remarks(analysis),
             "help": remarks.help_text(),
             "run": remarks.run(analysis),
