@@ -167,7 +167,22 @@ def of_its_result(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, saves_output=True)
 
 
-@rule(nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Hardswish, nn.Mish, nn.ReLU6, nn.Softplus)
+@rule(nn.Identity)
+def identity(layer: nn.Identity, shape: Shape, element: int) -> Formula:
+    """What it is given."""
+    return Formula(0, shape)
+
+
+@rule(nn.AdaptiveAvgPool2d)
+def adaptive_pool(layer: nn.AdaptiveAvgPool2d, shape: Shape, element: int) -> Formula:
+    """To one number a channel it is a mean, which needs sizes alone; else it saves x."""
+    wanted = layer.output_size
+    wanted = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+    out = tuple(size if w is None else w for w, size in zip(wanted, shape[-2:], strict=True))
+    return Formula(0, (*shape[:-2], *out), saves_input=out != (1, 1))
+
+
+@rule(nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.ReLU6, nn.Softplus)
 def of_its_input(layer: Any, shape: Shape, element: int) -> Formula:
     """The derivative is written in x."""
     in_place = getattr(layer, "inplace", False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from timeline.theory.types import CATEGORIES, Advice, Breakdown, Layer
 from timeline.units import format_bytes
-from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad
+from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad, wrap
 
 LAYERS_SHOWN = 20
 
@@ -85,8 +85,10 @@ def _advice(breakdown: Breakdown, advice: Sequence[Advice] | None, look: Look) -
     for each in advice:
         share = f"{100 * each.saves / breakdown.peak.bytes:.0f} %"
         saves = format_bytes(each.saves).rjust(width)
-        text = f"  {saves}  {share:>5}  {look.plain(each.what)}; costs {each.costs}"
-        lines += look.lines(text, rest=" " * (width + 11))
+        # The words wrap beside the figures, not below them.
+        figures = f"  {saves}  {share:>5}  "
+        words = look.plain(f"{each.what}; costs {each.costs}").split()
+        lines += wrap(words, look.width, first=figures, rest=" " * len(figures))
     return lines
 
 
