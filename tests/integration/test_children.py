@@ -347,7 +347,7 @@ def test_a_process_that_may_not_be_looked_at_is_a_sentence(hidden, write_script,
     recording = load(tmp_path / "run.timeline")
     said = " ".join(recording.missing)
     if hidden:
-        assert "1 child processes: they may not be looked at here" in said
+        assert "1 child process that may not be looked at here" in said
         assert recording.processes == ()
     else:
         assert "not allowed; its RSS stands for it" in said

@@ -259,7 +259,7 @@ class Hosted:
     def _begin(self, stream: Stream) -> SampleWriter:
         """At the first row: what there is none of, such as children, needs no file."""
         # Before the file of samples: whoever reads it is to know its channels.
-        self._opened(stream.channels(), stream.missing())
+        self._opened(stream.channels(), [])
         path = os.path.join(self._watched.directory, samples_name(self.name))
         return SampleWriter(path, stream.fields, guest=self._watched.guest)
 

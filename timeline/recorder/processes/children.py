@@ -92,7 +92,8 @@ class Children:
             )
         if family.unread:
             said.append(
-                f"{family.unread:,} child processes: they had ended before they could be read"
+                f"at least {_counted(family.unread)} that ended before being read; of others as "
+                "brief nothing is known"
             )
         if family.hidden:
             said.append(f"{family.hidden:,} child processes: they may not be looked at here")
@@ -124,3 +125,7 @@ class Children:
         """Close all files."""
         self._family.close()
         self._ledger.close()
+
+
+def _counted(number: int) -> str:
+    return "1 child process" if number == 1 else f"{number:,} child processes"
