@@ -239,6 +239,17 @@ def test_a_storm_of_brief_children_and_a_bomb_are_bounded_and_said(write_script,
     script = write_script(
         textwrap.dedent("""
         import os, time
+        bomb = []
+        for _ in range(600):
+            pid = os.fork()
+            if not pid:
+                time.sleep(60)
+                os._exit(0)
+            bomb.append(pid)
+        time.sleep(2)
+        for pid in bomb:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
         end = time.monotonic() + 1.5
         count = 0
         while time.monotonic() < end:
@@ -247,17 +258,6 @@ def test_a_storm_of_brief_children_and_a_bomb_are_bounded_and_said(write_script,
                 os._exit(0)
             os.waitpid(pid, 0)
             count += 1
-        bomb = []
-        for _ in range(600):
-            pid = os.fork()
-            if not pid:
-                time.sleep(60)
-                os._exit(0)
-            bomb.append(pid)
-        time.sleep(0.5)
-        for pid in bomb:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
         print(count)
         """)
     )
@@ -267,7 +267,7 @@ def test_a_storm_of_brief_children_and_a_bomb_are_bounded_and_said(write_script,
     said = " ".join(recording.missing)
     assert "more than are read (at most 400)" in said
     assert recording.damage == ()
-    assert len(recording.processes) > 400
+    assert len(recording.processes) >= 400
 
 
 def test_a_killed_target_and_a_killed_launcher_leave_what_was_read(write_script, tmp_path):

@@ -96,7 +96,7 @@ class Children:
                 "brief nothing is known"
             )
         if family.hidden:
-            said.append(f"{family.hidden:,} child processes: they may not be looked at here")
+            said.append(f"{_counted(family.hidden)} that may not be looked at here")
         return said
 
     def read(self) -> tuple[int, ...] | None:
