@@ -224,12 +224,12 @@ def test_a_child_that_becomes_another_program_is_known_by_that_one(write_script,
         pid = os.fork()
         if not pid:
             time.sleep(0.3)
-            os.execvp("sleep", ["sleep", "0.5"])
+            os.execvp("sleep", ["sleep", "1.5"])
         os.waitpid(pid, 0)
         """)
     )
     (child,) = load(run_timeline(script).recording).processes
-    assert (child.name, child.command, child.forked) == ("sleep", "sleep 0.5", False)
+    assert (child.name, child.command, child.forked) == ("sleep", "sleep 1.5", False)
     before = child.t_ns < child.runs_since_ns
     assert child.mark[before].max() > 200 * MIB
     assert child.mark[~before].max() < 30 * MIB

@@ -44,6 +44,9 @@ THREADS_SHARE = 0.002
 """Of a CPU, for the children of threads other than the main one: a process that computes has one
 thread a core, 10 µs each, and seldom any of these has a child."""
 
+SAVED_S = 5
+"""What a share earns in so many seconds may be saved for when something happens."""
+
 SCAN_SHARE = 0.005
 """Of a CPU, for looking through all processes, 15 µs each that is new."""
 
@@ -58,21 +61,22 @@ class Paced:
     """Says when something dear may be done again, so that it keeps to its share of a CPU."""
 
     def __init__(self, share: float) -> None:
-        self._rest = 1 / share
-        self._next_ns = 0
+        self._share = share
+        self._most = self._left = share * SAVED_S * 1e9
+        self._looked_ns = time.monotonic_ns()
         self._began_ns = 0
 
     def begins(self) -> bool:
         """Whether it may be done now."""
-        if time.monotonic_ns() < self._next_ns:
-            return False
+        now = time.monotonic_ns()
+        self._left = min(self._left + self._share * (now - self._looked_ns), self._most)
+        self._looked_ns = now
         self._began_ns = time.thread_time_ns()
-        return True
+        return self._left >= 0
 
     def ended(self) -> None:
         """It was done."""
-        spent = time.thread_time_ns() - self._began_ns
-        self._next_ns = time.monotonic_ns() + int(spent * self._rest)
+        self._left -= time.thread_time_ns() - self._began_ns
 
 
 class ByLists:
