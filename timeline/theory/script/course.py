@@ -137,6 +137,10 @@ class Course:
                 self._names.setdefault(each, f"{prefix}{name}".rstrip("."))
         self.taping.is_("parameter", _fake(module.parameters()))
         self.taping.is_("buffer", _fake(module.buffers()))
+        for each in module.buffers():
+            # Of a model that was not moved they are real, as all small tensors of the host.
+            if not isinstance(each, FakeTensor) and each.dim():
+                self.split.likeness(each, "buffer")
 
     def _name_gradients(self) -> None:
         for module in self._outermost:

@@ -171,12 +171,12 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
             args = (args[0], values.counted(args[1]), *args[2:])
         return tuple(map(one, args)), {name: one(value) for name, value in kwargs.items()}
 
-    def likeness(self, real: torch.Tensor) -> torch.Tensor:
+    def likeness(self, real: torch.Tensor, category: str = "input") -> torch.Tensor:
         """A fake tensor on the host of a real one's shape, the same as long as that lives."""
         known = self._likenesses.get(real)
         if known is None:
             known = self._likenesses[real] = self.of_parameter(real)
-            self.taping.is_("input", [known])
+            self.taping.is_(category, [known])
         return known
 
     def of_parameter(self, real: torch.Tensor) -> torch.Tensor:
