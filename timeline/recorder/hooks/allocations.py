@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 _MARK = "timeline:tick"
+_ERROR = 2
 
 
 class Allocations:
@@ -31,6 +32,7 @@ class Allocations:
         try:
             self._autograd = torch._C._autograd
             self._tell_operators = self._autograd._enable_record_function
+            self._level = _log_level(torch)
             profiler = torch._C._profiler
             self._make_mark = profiler._RecordFunctionFast
             self._config = profiler.ProfilerConfig(
@@ -42,7 +44,7 @@ class Allocations:
                 False,  # modules
                 profiler._ExperimentalConfig(),
             )
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, OSError, ValueError) as error:
             self.why = f"temporaries: this torch does not tell its allocations ({error})"
 
     def start(self) -> None:
@@ -59,6 +61,7 @@ class Allocations:
             return
         self._on = True
         self._tell_operators(False)
+        self._said, self._level.value = self._level.value, max(self._level.value, _ERROR)
 
     def mark(self) -> None:
         """A stretch ends here and another begins."""
@@ -79,6 +82,7 @@ class Allocations:
             return []
         self._on = False
         self._tell_operators(True)
+        self._level.value = self._said
         try:
             threads = self._autograd._disable_profiler_legacy()
         except RuntimeError as error:
@@ -94,6 +98,19 @@ class Allocations:
         """End, because the program starts a profiler of its own."""
         self.stop()
         self.why = "temporaries: the program's own profiler began"
+
+
+def _log_level(torch: Any) -> Any:
+    """torch's level of logging on stderr, which can be set.
+
+    Its allocator warns there of each thousandth block that is given back while a profiler is on and
+    was taken before: of every program's. Warnings of Python's kind are none of these.
+    """
+    import ctypes
+    import os
+
+    library = os.path.join(os.path.dirname(torch.__file__), "lib", "libc10.so")
+    return ctypes.c_int.in_dll(ctypes.CDLL(library), "FLAGS_caffe2_log_level")
 
 
 def _stretches(events: list[Any]) -> list[tuple[int, int]]:

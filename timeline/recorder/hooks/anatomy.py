@@ -121,6 +121,11 @@ class Anatomy:
             except Exception as error:
                 self._give_up(error)
 
+    def steps(self, optimizer: Any) -> None:
+        """An optimizer's step is weighed, perhaps its first."""
+        if self._weighing is not None and optimizer is not None:
+            self._weighing.know_optimizer(optimizer)
+
     def stepped(self, optimizer: Any) -> None:
         """An optimizer's step has ended."""
         if self.done or optimizer is None:
@@ -129,7 +134,7 @@ class Anatomy:
             self._know(self._optimizers, optimizer)
             if self._first is None:
                 self._first = weakref.ref(optimizer)
-            if self._first() not in (optimizer, None):
+            if self._first() is not optimizer and self._first() is not None:
                 return
             self._steps += 1
             weighing = self._weighing

@@ -53,6 +53,13 @@ class Stepping(Watching):
         super().__init__(anatomy, None, ())
         self._optimizer = optimizer
 
+    def begin(self, path: str, detail: str, opened: Open) -> bool:
+        """The step has begun."""
+        weighed = super().begin(path, detail, opened)
+        if weighed:
+            self._anatomy.steps(self._optimizer)
+        return weighed
+
     def ended(self) -> None:
         """Its mark is written."""
         super().ended()

@@ -47,7 +47,7 @@ def _phase(call: Call, weighing: Weighing, table: Table) -> dict[str, object]:
     rise: int | None = None
     if at.held is not None and first.held is not None and after.most is not None:
         rise = max(after.most - at.held, 0) if after is not at else 0
-        known = sum(held.values()) - sum(_held(weighing, first).values())
+        known = _told(weighing, at) - _told(weighing, first)
         loose = at.held - first.held - known
         # Of what was asked for since the tick, that is named which is there at the next one.
         later, left = _held(weighing, after), rise
@@ -99,6 +99,20 @@ def _held(weighing: Weighing, tick: Tick) -> dict[str, int]:
         if _is_there(piece, tick):
             held[piece.category] += piece.size
     return held
+
+
+def _told(weighing: Weighing, tick: Tick) -> int:
+    """Bytes of all pieces but those saved outside of every call, as by a loss that is a function.
+
+    These were taken while nobody asked, and torch does not report when such blocks are given back.
+    """
+    asked = [(call.ticks[0].sequence, call.ticks[-1].sequence) for call in weighing.calls]
+    return sum(
+        piece.size
+        for piece in weighing.pieces.all
+        if _is_there(piece, tick)
+        and (piece.sequence < 0 or any(first <= piece.sequence < last for first, last in asked))
+    )
 
 
 def _by_layer(weighing: Weighing, tick: Tick) -> dict[int, int]:

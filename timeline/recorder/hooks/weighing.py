@@ -243,6 +243,8 @@ class Weighing:
     def end(self, call: Call) -> None:
         """The phase ends: the last tick."""
         while self._open:
+            if self._open[-1].path.endswith("optimizer"):
+                self.look()  # a first step makes the state
             self._tick()
             innermost = self._open.pop()
             self.calls.append(innermost)
