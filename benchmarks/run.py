@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anatomy
 import children
 import large
 import micro
@@ -133,6 +134,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "children": lambda quick, _: {"children": children.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
+    "anatomy": lambda quick, _: {"anatomy": anatomy.measure_all(quick=quick)},
     "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},
 }
 
@@ -159,6 +161,8 @@ def main() -> int:
     print(tables.document(results))
     if "peaks" in results:
         print(peaks.table(results["peaks"]))
+    if "anatomy" in results:
+        print(anatomy.table(results["anatomy"]))
     print(*failed, sep="\n", file=sys.stderr)
     print(f"every number: {path.relative_to(HERE.parent)}", file=sys.stderr)
     return 1 if failed else 0
