@@ -50,6 +50,18 @@ def test_every_classifier_of_torchvision_stands_as_its_storages_do():
         assert told.categories["optimizer_state"] == nbytes(trained)
 
 
+def test_the_largest_regnets_have_the_parameters_that_torchvision_tells():
+    models = pytest.importorskip("torchvision").models
+    names = [each for each in classifiers() if each.startswith("regnet") and each.endswith("gf")]
+    assert len(names) == 11
+    for name in names:
+        told = timeline.breakdown(resolve(f"torchvision:{name}").make, "sgd,momentum=0.9")
+        numbers = models.get_model_weights(name).DEFAULT.meta["num_params"]
+        assert told.parameters == numbers
+        for category in ("parameter", "gradient", "optimizer_state"):
+            assert told.categories[category] == 4 * numbers
+
+
 @pytest.mark.parametrize(
     "name",
     ["alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3",
