@@ -17,6 +17,7 @@ import numpy as np
 from timeline.errors import DamagedRecordingError, NoRecordingError
 from timeline.interchange.snapshot_frames import describe
 from timeline.interchange.unpickling import loads
+from timeline.recording.format import SIZE_LIMIT
 from timeline.recording.types import (
     Alive,
     Channel,
@@ -129,6 +130,8 @@ def _assemble(
     for name, values in names.items():
         channel = Channel(f"torch.cuda{device}.{name}", "byte", "cuda snapshot", exact, reason)
         column = np.array(values, np.int64)
+        if len(column) and not 0 <= column.min() <= column.max() <= SIZE_LIMIT:
+            raise ValueError(f"{name} would be {int(column.max()):,} bytes")
         series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), np.int64))
     # What ran out of memory is no event of an allocator that follows its trace, and may come last.
     start, end = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
