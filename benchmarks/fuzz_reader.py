@@ -162,7 +162,8 @@ def snapshots() -> list[bytes]:
     at = 1 << 33
     block = {"size": 1 << 20, "requested_size": 1000, "address": at, "state": "active_allocated"}
     rest = {**block, "address": at + (1 << 20), "state": "inactive", "requested_size": 0}
-    segment = {"device": 0, "address": at, "allocated_size": 1 << 20, "active_size": 1 << 20, "total_size": 2 << 20, "stream": 0, "segment_type":
+    segment = {"device": 0, "address": at, "allocated_size": 1 << 20,
+               "active_size": 1 << 20, "total_size": 2 << 20, "stream": 0, "segment_type":
                "small", "blocks": [block, rest], "is_expandable": False}  # fmt: skip
     frames = [{"filename": "train.py", "name": "step", "line": 7}]
     lines = [
