@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes, format_duration
-from timeline.views.family import HEADINGS, ONCE, rows, sums
+from timeline.views.family import HEADINGS, ONCE, matters, rows, sums
 from timeline.views.terminal import DIM, Look, columns, fit, pad
 
 PROCESSES_SHOWN = 12
@@ -12,7 +12,9 @@ _NARROWEST_NAME = 14
 
 
 def children_block(analysis: Analysis, look: Look) -> list[str]:
-    """The lines; none where there were no children."""
+    """The lines; none where there were no children, or none that matter."""
+    if not matters(analysis):
+        return []
     lines = []
     for each in sums(analysis):
         once = each.channel.endswith(".pss")

@@ -16,13 +16,32 @@ HEADINGS = ("process", "pid", "lived", "peak RSS", "PSS")
 """Of a table of processes."""
 
 _TOTALS = ("total.pss", "total.rss")
+SMALLEST = 0.01
+"""Of the target's peak. Importing torch starts programs of some hundred KiB: telling of them in
+every terminal and picture would hide the children that count."""
+
+
+def matters(analysis: Analysis) -> bool:
+    """Whether the children had enough memory, together or one of them, to be told of unasked.
+
+    The page's table and the document tell of all others too.
+    """
+    host = _summary(analysis, HOST)
+    if host is None or not _read(analysis, HOST):
+        return True
+    sums = (_summary(analysis, name) for name in ("children.rss", "children.pss"))
+    most = [each.peak for each in sums if each] + [each.peak for each in analysis.processes]
+    return max(most, default=0) >= max(SMALLEST * host.peak, 1)
 
 
 def band_channel(analysis: Analysis) -> str:
-    """The channel of target and children together that a chart stacks; empty without children.
+    """The channel of target and children together that a chart stacks.
 
-    The one that counts shared pages once, where there is any reading of it.
+    The one that counts shared pages once, where there is any reading of it; empty without
+    children that matter.
     """
+    if not matters(analysis):
+        return ""
     return next((name for name in _TOTALS if _read(analysis, name)), "")
 
 
@@ -138,9 +157,11 @@ def _of(group: Sequence[ProcessSummary], label: str) -> Row:
 
 def shown_beside(analysis: Analysis, name: str) -> bool:
     """Whether a channel of the family is drawn without being asked for: the stacked one alone."""
-    band = band_channel(analysis)
     family = name.startswith(("children.", "total.")) or name == "host.pss"
-    return not (family and band) or name == band or not _read(analysis, HOST)
+    if not family or not _read(analysis, HOST):
+        return True
+    band = band_channel(analysis)
+    return name == band or not (band or sums(analysis))
 
 
 def _read(analysis: Analysis, name: str) -> bool:

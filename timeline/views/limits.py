@@ -20,7 +20,7 @@ _TEXTS = {
     "RLIMIT_DATA": "limit of data",
 }
 
-_ON_REQUEST = (
+ON_REQUEST = (
     "machine.", "cgroup.anon", "cgroup.cache", "cgroup.shared", "cgroup.kernel",
     "host.virtual", "host.data",
 )  # fmt: skip
@@ -53,5 +53,5 @@ def shown_at_first(analysis: Analysis, name: str) -> bool:
     """
     unit = analysis.curves[name].channel.unit
     of_device = HOST in analysis.curves and name in channels_of(analysis)
-    beside = shown_beside(analysis, name) and not name.startswith(_ON_REQUEST)
+    beside = shown_beside(analysis, name) and not name.startswith(ON_REQUEST)
     return unit == "byte" and beside and not of_device

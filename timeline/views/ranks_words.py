@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from timeline.analysis.rank_types import RanksAnalysis, RankSummary, Slowest
+from timeline.analysis.processes import FAMILY
+from timeline.analysis.rank_types import RankChannel, RanksAnalysis, RankSummary, Slowest
 from timeline.analysis.rank_words import ranks_named
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes, format_duration
+from timeline.views.family import SMALLEST
+from timeline.views.limits import ON_REQUEST
 
 CHANNELS_SHOWN = 8
 CLOCKS_SHOWN = 3
@@ -46,8 +49,12 @@ def slowest_words(slowest: Slowest) -> str:
 
 
 def channel_sentences(analysis: RanksAnalysis) -> list[str]:
-    """The peaks of the channels beside host memory, the highest first."""
-    ordered = sorted(analysis.others, key=lambda each: -each.peak.most)
+    """The peaks of the channels beside host memory, the highest first.
+
+    As with one process, those that only explain a figure are left out, and children that had
+    next to nothing.
+    """
+    ordered = sorted(_told(analysis), key=lambda each: -each.peak.most)
     said = []
     for each in ordered[:CHANNELS_SHOWN]:
         peak = each.peak
@@ -62,6 +69,15 @@ def channel_sentences(analysis: RanksAnalysis) -> list[str]:
     if len(ordered) > CHANNELS_SHOWN:
         said.append(f"and {len(ordered) - CHANNELS_SHOWN:,} more channels")
     return said
+
+
+def _told(analysis: RanksAnalysis) -> list[RankChannel]:
+    others = [each for each in analysis.others if not each.name.startswith(ON_REQUEST)]
+    of_children = [each.peak.most for each in others if each.name.startswith("children.")]
+    host = analysis.peak.most if analysis.peak else 0
+    if max(of_children, default=0) < max(SMALLEST * host, 1):
+        others = [each for each in others if each.name not in FAMILY]
+    return others
 
 
 def clock_sentences(analysis: RanksAnalysis, shown: int = CLOCKS_SHOWN) -> list[str]:

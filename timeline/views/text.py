@@ -11,6 +11,7 @@ from timeline.views.device_text import devices_shown
 from timeline.views.device_words import channels_of
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.family import sums
+from timeline.views.limits import shown_at_first
 from timeline.views.lines_text import line_tables
 from timeline.views.table import OUTSIDE, figure, host_of, phase_table
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
@@ -101,17 +102,23 @@ def _first(analysis: Analysis) -> ChannelSummary | None:
     return next(read, None)
 
 
-def _other_channels(analysis: Analysis, look: Look) -> list[str]:
-    of_devices = channels_of(analysis)
+def _others(analysis: Analysis) -> list[ChannelSummary]:
+    """The channels of which no other block tells, and that a chart draws without being asked."""
     others = [
         each
         for each in analysis.channels
         if each != _first(analysis)
         and each.channel.unit == "byte"
-        and each.channel.name not in of_devices
+        and each.channel.name not in channels_of(analysis)
+        and shown_at_first(analysis, each.channel.name)
     ]
     if sums(analysis):  # the block of the children tells of these
         others = [each for each in others if each.channel.name not in FAMILY]
+    return others
+
+
+def _other_channels(analysis: Analysis, look: Look) -> list[str]:
+    others = _others(analysis)
     highest = sorted(others, key=lambda each: -each.peak)[:CHANNELS_SHOWN]
     lines = []
     for each in others:
@@ -132,9 +139,10 @@ def _never_ended(analysis: Analysis, look: Look) -> list[str]:
 def _not_exact(analysis: Analysis, look: Look) -> list[str]:
     """Each reason once, with the first of those that it is true of."""
     reasons: dict[str, list[str]] = {}
-    told = FAMILY if sums(analysis) else ()
+    shown = [each.channel.name for each in (_first(analysis), *_others(analysis)) if each]
+    shown += channels_of(analysis)
     for channel in analysis.channels:
-        if not channel.exact and channel.channel.name not in told:
+        if not channel.exact and channel.channel.name in shown:
             reasons.setdefault(channel.reason, []).append(channel.channel.name)
     of_run = set(reasons)
     for phase in (*analysis.phases, *((analysis.outside,) if analysis.outside else ())):

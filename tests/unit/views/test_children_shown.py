@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +13,7 @@ from timeline.analysis.analyze import analyze
 from timeline.views import html, png, text
 from timeline.views import json as document
 from timeline.views.chart.page import draw
-from timeline.views.family import band_channel, rows, sums
+from timeline.views.family import band_channel, matters, rows, sums
 from timeline.views.palette import PALETTES
 from timeline.views.terminal import columns
 
@@ -120,3 +121,27 @@ def test_the_page_has_a_row_for_each_of_two_hundred():
     page = html.render(made(count=200))
     assert page.count('<tr data-begin="') == 200
     assert "200 processes" in page
+
+
+def test_small_children_are_in_page_and_document_alone():
+    """Importing torch starts programs of some hundred KiB; nobody wants to read of them first."""
+    recorded = with_children(recording(), ("ldconfig -p",), 1)
+    sums = ("children.rss", "children.pss")
+    least = {name: replace(recorded.series[name], value=recorded.series[name].value // 50)
+             for name in sums}  # fmt: skip
+    analysis = analyze(replace(recorded, series={**recorded.series, **least}))
+    assert not matters(analysis)
+    shown = text.render(analysis)
+    picture = words_of(draw(analysis, PALETTES["light"], 10.0, 100))
+    for said in (shown, " ".join(picture)):
+        assert "child" not in said
+        assert "total." not in said
+        assert "largest samples" not in said
+    assert "ldconfig -p" in html.render(analysis)
+    assert len(document.document(analysis)["processes"]) == 1
+
+
+def test_of_the_sums_a_picture_explains_the_one_that_it_draws():
+    words = " ".join(words_of(draw(made(), PALETTES["light"], 10.0, 100)))
+    assert "not exact: total.pss: " in words
+    assert "children.rss" not in words

@@ -12,7 +12,7 @@ from timeline.views.chart import lettering
 from timeline.views.chart.curve import with_gaps_shown
 from timeline.views.chart.keys import Key
 from timeline.views.chart.sheet import LINE, SMALL, Box, Plot, Sheet
-from timeline.views.family import HEADINGS, Row, band_channel, meaning, rows
+from timeline.views.family import HEADINGS, Row, band_channel, matters, meaning, rows
 from timeline.views.palette import Palette
 
 MOST_SHOWN = 6
@@ -22,7 +22,7 @@ _SPACE = 0.22
 
 
 def key(analysis: Analysis, palette: Palette) -> list[Key]:
-    """What the band stands for; nothing without children."""
+    """What the band stands for; nothing without a band."""
     channel = band_channel(analysis)
     return [Key("area", palette.family, f"children: {meaning(channel)}")] if channel else []
 
@@ -48,8 +48,8 @@ def _fill(axes: Any, sheet: Sheet, plot: Plot, curve: Curve, color: str) -> None
 
 
 def table(analysis: Analysis) -> list[Row]:
-    """The lines of the table."""
-    return rows(analysis, MOST_SHOWN)
+    """The lines of the table; none where no child matters."""
+    return rows(analysis, MOST_SHOWN) if matters(analysis) else []
 
 
 def height(lines: list[Row]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from timeline.analysis.types import Analysis
 from timeline.views.chart import lettering
 
@@ -11,11 +13,16 @@ SIZE, ROW = 7.0, 0.155
 _NAMES = 3
 
 
-def sentences(analysis: Analysis) -> list[str]:
-    """Each reason why a peak is not exact, once, then what is missing and what to know."""
+def sentences(analysis: Analysis, drawn: Collection[str]) -> list[str]:
+    """Each reason why a peak is not exact, once, then what is missing and what to know.
+
+    Args:
+        analysis: of the run.
+        drawn: the channels that the picture shows; of others nothing is said.
+    """
     reasons: dict[str, list[str]] = {}
     for channel in analysis.channels:
-        if not channel.exact and channel.reason:
+        if not channel.exact and channel.reason and channel.channel.name in drawn:
             reasons.setdefault(channel.reason, []).append(channel.channel.name)
     of_channels = set(reasons)
     outside = (analysis.outside,) if analysis.outside else ()

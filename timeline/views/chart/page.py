@@ -24,6 +24,7 @@ from timeline.views.chart import (
 from timeline.views.chart.sheet import BODY, LINE, SMALL, TITLE, Box, Plot, Sheet
 from timeline.views.chart.ticks import byte_ticks
 from timeline.views.device_layers import MOST_DEVICES
+from timeline.views.device_words import channels_of
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.palette import Palette, channel_color
@@ -81,9 +82,10 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     processes_box = Box(_MARGIN, processes_top, room, children.height(processes))
     flown = flags.place(plot, analysis.marks)
     sentences = death_sentences(analysis)
+    shown = [each.channel.name for each in channels] + list(channels_of(analysis))
     if headroom := headroom_sentence(analysis):
         sentences.append(headroom)
-    sentences += notes.sentences(analysis) + _left_out(analysis, len(channels), flown)
+    sentences += notes.sentences(analysis, shown) + _left_out(analysis, len(channels), flown)
     written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
     tables = bool(table.lines or processes)
     notes_top = processes_box.bottom + (0.12 if written and tables else 0.0)
