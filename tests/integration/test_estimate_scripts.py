@@ -322,3 +322,33 @@ def test_what_a_script_would_delete_is_still_there(estimate, write_script, tmp_p
     assert estimate(script).code == 0
     assert (tmp_path / "precious" / "a.txt").read_text() == "kept"
     assert (tmp_path / "b.txt").read_text() == "kept"
+
+
+def test_a_model_can_be_copied_wherever_it_is(told, write_script):
+    script = """
+import copy
+import torch
+from torch import nn
+
+block = nn.Sequential(nn.Linear(512, 512, bias=False), nn.BatchNorm1d(512))
+model = nn.Sequential(block, copy.deepcopy(block)).cuda()
+average = copy.deepcopy(model).eval()
+assert isinstance(average[0][0].weight, nn.Parameter) and average[0][0].weight.is_cuda
+assert average[0][0].weight is not model[0][0].weight
+assert not isinstance(average[0][1].running_mean, nn.Parameter)
+assert copy.deepcopy(model.state_dict()).keys() == model.state_dict().keys()
+tied = copy.deepcopy([block[0].weight, block[0].weight])
+assert tied[0] is tied[1]
+del tied
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for step in range(1000):
+    optimizer.zero_grad()
+    model(torch.randn(64, 512).cuda()).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        for kept, new in zip(average.parameters(), model.parameters()):
+            kept.mul_(0.99).add_(new, alpha=0.01)
+"""
+    found = told(write_script(script))
+    # Two models of two blocks: 512x512 and twice 512 floats each.
+    assert found["categories_at_peak"]["parameter"] == 2 * 2 * (512 * 512 + 2 * 512) * 4

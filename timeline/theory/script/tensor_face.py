@@ -112,6 +112,7 @@ def put_on(split: Split, note: Callable[[str], None]) -> None:
     tensor.numpy = numpy
     fake.__array__ = lambda each, dtype=None, *_, **__: np.asarray(numpy(each.cpu()), dtype)
 
+    fake.__deepcopy__ = lambda each, memo: _copied(each, memo, split)
     new_parameter = torch.nn.Parameter.__new__
 
     def parameter(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
@@ -153,6 +154,32 @@ def _applied(module: Any, fn: Callable[[Any], Any], recurse: bool = True) -> Any
             if buffer is not None:
                 module._buffers[name] = fn(buffer)
     return module
+
+
+def _copied(each: Any, memo: dict[int, Any], split: Split) -> Any:
+    """What ``copy.deepcopy`` does with real tensors, as an average of weights or a teacher asks it.
+
+    torch's own sets a new tensor on a copy of the storage, which fake ones refuse: theirs is on
+    ``meta`` (torch/_tensor.py).
+    """
+    if id(each) in memo:
+        return memo[id(each)]
+    if not each.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment."
+        )
+    with torch.no_grad():
+        made = each.detach().clone(memory_format=torch.preserve_format)
+        grad = None if each.grad is None else each.grad.detach().clone()
+    if isinstance(each, torch.nn.Parameter):
+        made = torch.nn.Parameter(made, each.requires_grad)
+        split.taping.is_("parameter", [made])
+    else:
+        made.requires_grad_(each.requires_grad)
+    made.grad = grad
+    memo[id(each)] = made
+    return made
 
 
 class _Kind(type):
