@@ -105,7 +105,7 @@ class Beside:
         self._last_rss = 0
         self._sampler = Sampler(
             self._probe,
-            self._keep,
+            self._sampled,
             interval_ns=interval_ns,
             now=time.monotonic_ns,
             wait=self._told.wait,
@@ -245,6 +245,11 @@ class Beside:
             except RecordingError:
                 # It is there without them, and a stream names its own fields.
                 pass
+
+    def _sampled(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
+        kept = self._keep(t_ns, read_ns, flags, rss, hwm)
+        self._streams.glance()
+        return kept
 
     def _keep(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
         self._high = max(self._high, rss, hwm)

@@ -51,7 +51,8 @@ class Sampler:
                 it could not be kept.
             interval_ns: time between two readings, over 0.
             now: the monotonic clock, in nanoseconds.
-            wait: waits that many seconds; True, at once, when told to end.
+            wait: waits that many seconds, or less where there is something to be read before; True,
+                at once, when told to end.
             share: the most of a CPU's time that readings may take on the long run, up to 1; 0 for
                 no limit. What it earns in `SAVED_S` is saved for when it is needed.
             spent: the CPU time that they took so far, in nanoseconds. Not the time that passed: one
@@ -76,6 +77,7 @@ class Sampler:
         """
         start = looked = self._now()
         spent = self._spent()
+        ended = False
         while True:
             sample = self._probe.read()
             if sample is None:
@@ -86,9 +88,14 @@ class Sampler:
             ahead = self._interval - (now - start) % self._interval
             if self._share:
                 before, spent = spent, self._spent()
-                ahead += self._rest(now - looked, spent - before, ahead)
+                rest = self._rest(now - looked, spent - before, ahead)
                 looked = now
-            if self._wait(ahead / 1e9):
+                # Whoever wakes it does so for the next reading, not for one that is not earned yet.
+                until = now + rest
+                while now < until and not ended:
+                    ended = self._wait((until - now) / 1e9)
+                    now = self._now()
+            if ended or self._wait(ahead / 1e9):
                 last = self._probe.read()
                 return not last or self._emit(*last)
 

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Let go of what is open."""
 
+        # It may have a `glance` besides: see `Streams.glance`.
+
 
 STREAMS: tuple[str, ...] = (
     "timeline.recorder.processes.children",
@@ -123,8 +125,9 @@ class Streams:
         self._watched = watched
         self._opened = opened
         self._ending = False
+        self._glances: list[tuple[Callable[[], bool], Told]] = []
         self._hosted = [
-            Hosted(openers[name], watched, opened, name, self._host) for name in openers
+            Hosted(openers[name], watched, opened, name, self._join) for name in openers
         ]
 
     def start(self) -> None:
@@ -141,9 +144,27 @@ class Streams:
         for hosted in self._hosted:
             hosted.join(until)
 
+    def glance(self) -> None:
+        """The host was sampled, in the thread that calls this: wake who has something to read.
+
+        A stream's ``glance`` says whether it has. It takes some microseconds, and neither waits nor
+        raises; a thread of its own that wakes as often to look takes a hundred.
+        """
+        for glance, told in self._glances:
+            if glance():
+                told.wake()
+
+    def _join(self, hosted: Hosted, stream: Stream, others: Sequence[Stream]) -> None:
+        """A stream was opened, with others; in its thread."""
+        glance = getattr(stream, "glance", None)
+        if glance is not None:
+            self._glances.append((glance, hosted.told))
+        for other in others:
+            self._host(other)
+
     def _host(self, stream: Stream) -> None:
         """Give one more stream a thread and a file of its own; in the thread that opened it."""
-        hosted = Hosted(lambda _: stream, self._watched, self._opened, stream.name, self._host)
+        hosted = Hosted(lambda _: stream, self._watched, self._opened, stream.name, self._join)
         self._hosted.append(hosted)
         hosted.start()
         if self._ending:  # it may have come too late to be told
@@ -174,7 +195,7 @@ class Hosted:
         watched: Watched,
         opened: Callable[[Mapping[str, Mapping[str, object]], Sequence[str]], None],
         name: str,
-        more: Callable[[Stream], None],
+        joins: Callable[[Hosted, Stream, Sequence[Stream]], None],
     ) -> None:
         self.name = name
         self.told = Told()
@@ -182,7 +203,7 @@ class Hosted:
         self._opener = opener
         self._watched = watched
         self._opened = opened
-        self._more = more
+        self._joins = joins
         self._thread = threading.Thread(target=self._run, name=f"timeline-{self.name}", daemon=True)
         self._stream: Stream | None = None
         self._writer: SampleWriter | None = None
@@ -223,8 +244,7 @@ class Hosted:
             found = self._opener(self._watched)
             stream, *others = found if isinstance(found, Sequence) else [found]
             self._stream = stream
-            for other in others:
-                self._more(other)
+            self._joins(self, stream, others)
             self._opened({}, stream.missing())
         except Exception as error:
             why = f"no samples of {self.name}: {_named(error)}"

@@ -17,11 +17,18 @@ class Told:
         self._held.acquire()
 
     def wait(self, seconds: float) -> bool:
-        """Wait that long; True, at once, when told."""
-        return self._held.acquire(True, seconds)
+        """Wait that long, or until woken; True, at once, when told that it is the end."""
+        self._held.acquire(True, seconds)
+        return self.is_set
+
+    def wake(self) -> None:
+        """End the waiting of now, or else the next one, before its time."""
+        try:
+            self._held.release()
+        except RuntimeError:  # somebody did already
+            pass
 
     def set(self) -> None:
         """Tell; more than once is once."""
-        if not self.is_set:
-            self.is_set = True
-            self._held.release()
+        self.is_set = True
+        self.wake()

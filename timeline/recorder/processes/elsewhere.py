@@ -64,6 +64,7 @@ class PsutilFamily:
             self.target = PsutilMember(psutil.Process(pid), 0, 0)
         except psutil.Error as error:
             raise ProcessLookupError(str(error)) from None
+        self.lists = False
         self._ledger = ledger
         self._members: dict[int, PsutilMember] = {}
         self._numbers = 0
@@ -85,6 +86,10 @@ class PsutilFamily:
                 if known is None or known.process != process:
                     self._add(process)
         return self._numbers > before
+
+    def stirs(self) -> bool:
+        """Nothing tells."""
+        return False
 
     def alive(self) -> bool:
         """Whether the target is; it is read."""

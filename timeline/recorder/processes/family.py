@@ -26,6 +26,7 @@ class Family:
     """Finds and reads the processes. It belongs to one thread; ``living`` may be read by any.
 
     Attributes:
+        lists: whether the kernel keeps lists of children, so that `stirs` tells something.
         living: the children, each with its last reading, oldest first.
         most: how many lived at once.
         unread: how many were gone before they could be read.
@@ -40,10 +41,10 @@ class Family:
             OSError: it is gone, or cannot be read.
         """
         self._finder = best_finder()
-        self._lists = isinstance(self._finder, ByLists)
+        self.lists = isinstance(self._finder, ByLists)
         self._ledger = ledger
         self._cap = MOST_OF_A_GUEST if guest else MOST_AT_ONCE
-        self.target = Member(pid, 0, 0, lists=self._lists)
+        self.target = Member(pid, 0, 0, lists=self.lists)
         self.target.bears = True
         self.target.read(None)  # how many threads it has
         self._members = {pid: self.target}
@@ -72,6 +73,12 @@ class Family:
             self._passed &= seen
         return self._numbers > before
 
+    def stirs(self) -> bool:
+        """Whether the target's own children are others than when this was last asked, or a child
+        has some, which may be. Never raises; one thread may ask while another looks.
+        """
+        return any(member.bears for member in self.living) or self.target.has_others()
+
     def alive(self) -> bool:
         """Whether the target is; it is read."""
         return self.target.read(None)
@@ -99,7 +106,7 @@ class Family:
         above = self._members.get(parent, self.target)
         above.bears = True
         try:
-            member = Member(pid, self._numbers + 1, above.number, lists=self._lists)
+            member = Member(pid, self._numbers + 1, above.number, lists=self.lists)
         except (FileNotFoundError, ProcessLookupError):
             self._not_there(pid)
             return

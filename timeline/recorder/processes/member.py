@@ -42,6 +42,7 @@ class Member:
 
     __slots__ = (
         "_children",
+        "_glanced",
         "_last_list",
         "_status",
         "asked",
@@ -79,6 +80,7 @@ class Member:
         self.threads = 1
         self.borrowed = self.forked = self.bears = self.asked = False
         self.name = self.command = ""
+        self._glanced = b""
         self._last_list: tuple[bytes, tuple[int, ...]] = b"", ()
         self._children = -1
         self._status = _held(f"/proc/{pid}/status")
@@ -147,6 +149,15 @@ class Member:
         if text != self._last_list[0]:
             self._last_list = text, _pids(text)
         return self._last_list[1]
+
+    def has_others(self) -> bool:
+        """Whether its main thread's children are others than when this was last asked."""
+        try:
+            text = os.pread(self._children, _LIST_BYTES, 0)
+        except OSError:  # gone, closed, or no list
+            return False
+        before, self._glanced = self._glanced, text
+        return text != before
 
     def find_of_threads(self) -> tuple[int, ...]:
         """The children of its other threads: 10 µs each.
