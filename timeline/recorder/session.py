@@ -248,7 +248,9 @@ class Session:
     def close_at_exit(self) -> None:
         """Close at the end of the program, and say what it ended with."""
         # Python keeps there what nothing caught, while it writes the traceback (3.12: last_exc).
-        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        error = getattr(sys, "last_exc", None)
+        if error is None:  # not "or": an exception may have a __bool__ or a __len__ of its own
+            error = getattr(sys, "last_value", None)
         if isinstance(error, BaseException):
             self.error(error)
         self.close()
@@ -380,13 +382,16 @@ def _origin(error: BaseException) -> tuple[int, int, int]:
 class Open:
     """A phase that was begun here, and the one around it. Made by `enter`, ended by `leave`."""
 
-    __slots__ = ("by", "number", "outer", "session")
+    __slots__ = ("by", "handled", "number", "outer", "session")
 
     def __init__(self, session: Session, number: int, outer: Open | None, by: object) -> None:
         self.session: Session | None = session
         self.number = number
         self.outer = outer
         self.by = by
+        # What was raised before cannot come from in here: clean-up in an except clause ends well,
+        # while Python still calls that the exception of the moment. By its id: see `_origin`.
+        self.handled = id(sys.exception())
 
 
 def enter(path: str, detail: str = "", by: object = None) -> Open | None:
@@ -418,7 +423,7 @@ def leave(opened: Open | None) -> None:
         return
     session, opened.session = opened.session, None
     error = sys.exception()
-    if error is not None:
+    if error is not None and id(error) != opened.handled:
         session.passed(error, opened)
     if _inside.get() is opened:
         _inside.set(opened.outer)

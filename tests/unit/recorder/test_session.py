@@ -70,6 +70,28 @@ def test_an_exception_ends_its_phases_and_passes_through(directory):
     assert phases(directory)["after"] == [None]
 
 
+def test_an_exception_comes_from_the_phase_that_it_left_not_from_a_later_clean_up(directory):
+    def fails():
+        try:
+            with phase("inner"):
+                raise KeyError("mine")
+        except KeyError:
+            with phase("clean-up"):
+                pass
+            with phase("inner"):
+                pass
+            raise
+
+    with pytest.raises(KeyError) as raised:
+        fails()
+    sessions.current.error(raised.value)
+    (file,) = directory.glob("events.*")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    (error,) = (line for line in lines if line["k"] == "error")
+    inner = [line["i"] for line in lines if line.get("p") == "inner"]
+    assert error["i"] == inner[0]
+
+
 def test_a_thread_has_phases_of_its_own(directory):
     def work():
         with phase("loading"), phase("decoding"):
