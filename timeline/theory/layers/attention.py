@@ -95,8 +95,8 @@ def _forward(layer: Any, sizes: _Sizes, element: int) -> int:
         raise UsageError("a transformer's layer has a formula with relu and gelu alone")
     if layer.training and layer.dropout.p > 0:
         between = 3  # what the activation saves, the mask, and what is left of the result
-    inner: int = layer.linear1.out_features
-    return sizes.tokens // layer.linear1.in_features * inner * between
+    saved: int = sizes.tokens // layer.linear1.in_features * layer.linear1.out_features * between
+    return saved
 
 
 def _whole(layer: Any, shape: Shape, element: int, attentions: int) -> tuple[int, int]:
