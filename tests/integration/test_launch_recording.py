@@ -406,3 +406,36 @@ def test_the_launcher_imports_nothing_heavy_while_the_program_runs(write_script,
         "print(any('numpy' in l or 'matplotlib' in l for l in open(f'/proc/{os.getppid()}/maps')))"
     )
     assert run_timeline(script).stdout == "False\n"
+
+
+def test_what_another_recorded_there_is_not_shown_as_ones_own(write_script, run_python, tmp_path):
+    there = tmp_path / "run.timeline"
+    there.mkdir()
+    (there / "samples.host.npy").write_bytes(b"another's")
+    script = write_script("print('done')")
+    ended = run_python("-c", f"""
+from timeline.recorder.launch import run
+ended = run([{str(script)!r}], {str(there)!r}, interval_ns=10**7, exact=True, backend="auto")
+print(ended.code, ended.recorded)
+""")  # fmt: skip
+    assert ended.stdout == "done\n0 False\n"
+    assert "nothing is recorded" in ended.stderr
+    assert (there / "samples.host.npy").read_bytes() == b"another's"
+
+
+def test_a_library_that_cannot_be_imported_costs_the_table_and_a_line(write_script, tmp_path):
+    """Of numpy it is a page, where address space is short: what it was stands at its end."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/numpy.py").write_text(
+        "raise ImportError('\\n\\nPLEASE READ THIS\\n' + 'advice\\n' * 20 + 'no room to map it\\n')"
+    )
+    path = os.pathsep.join([str(tmp_path / "broken"), clean_environment().get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "timeline", "-o", "run", write_script("exit(3)")],
+        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 3
+    assert "no table: ImportError: no room to map it" in ended.stderr
+    assert "advice" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 2

@@ -12,7 +12,7 @@ from timeline.analysis.anatomy import take_apart
 from timeline.analysis.death import clock_notes, find_death
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
-from timeline.analysis.readings import Readings, first_largest, merge
+from timeline.analysis.readings import Readings, first_largest, held, merge
 from timeline.analysis.types import (
     HOST,
     Analysis,
@@ -62,6 +62,10 @@ def analyze(recording: Recording) -> Analysis:
         outside = _inexact(outside, unseen) if unseen else outside
     if marks.devices:
         summaries, outside = with_device_peaks(summaries, outside, recording, instances)
+    readings = {
+        name: held(each) if recording.series[name].channel.source == EVERY_CHANGE else each
+        for name, each in readings.items()
+    }
     curves = {name: _curve(recording.series[name], readings[name], run, start) for name in names}
     if recording.processes:
         _break_between_children(curves, processes.without_children(recording) - start)

@@ -104,6 +104,36 @@ def merge(series: Series | None, marks: Marks | None) -> Readings:
     )
 
 
+def held(readings: Readings) -> Readings:
+    """Readings that are all changes there were, each with one before it: until then nothing moved.
+
+    A line from one of an allocator's events to the next would show a slope of seconds where there
+    was a step. Channels that have the same times keep the same times.
+    """
+    t = readings.t_ns
+    late = np.flatnonzero(t[1:] - t[:-1] > 1) + 1
+    before = late - 1
+
+    def with_more(column: NDArray[T], more: NDArray[T]) -> NDArray[T]:
+        longer: NDArray[T] = np.insert(column, late, more)
+        return longer
+
+    value, at = readings.value[before], t[late] - 1
+    nothing = np.full(len(late), UNKNOWN, np.int64)
+    moved = np.searchsorted(late, readings.of_mark, side="right")
+    return Readings(
+        begun_ns=with_more(readings.begun_ns, at),
+        t_ns=with_more(t, at),
+        value=with_more(readings.value, value),
+        high=with_more(readings.high, value),
+        known=with_more(readings.known, readings.known[before]),
+        ceiling=with_more(readings.ceiling, value),
+        placed=with_more(readings.placed, readings.placed[before]),
+        own=with_more(readings.own, nothing),
+        of_mark=np.where(readings.of_mark == UNKNOWN, UNKNOWN, readings.of_mark + moved),
+    )
+
+
 def _no_samples() -> Series:
     none, channel = np.empty(0, np.int64), Channel("", "byte", "none", exact=False)
     return Series(channel, none, none, none, none, none)

@@ -73,7 +73,9 @@ def run_and_record(words: list[str], *, help: str) -> int:
     )
     _stop_at_ctrl_c(directory, ended)
     if rank is None or rank.world == 1:
-        show(directory, charts=not chosen.no_charts, ended=ended)
+        # Else a line said why not, and a table would be of what another recorded there.
+        if ended.recorded:
+            show(directory, charts=not chosen.no_charts, ended=ended)
     elif rank.rank == 0:
         # After a signal the launcher waits to start all ranks again, or to say what happened.
         charts = not chosen.no_charts and not ended.signal
@@ -123,7 +125,7 @@ def show(directory: str, *, charts: bool, ended: Ended | None = None) -> None:
         return
     except Exception as error:
         say(f"no table: {_why(error)}")
-        say(f"recorded in {directory}")
+        say(f"recorded in {directory}; timeline report {directory} tries again")
         return
     if sys.stderr is not None:
         try:
@@ -175,7 +177,10 @@ def _print_table(analysis: Analysis) -> None:
 
 
 def _why(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    """What failed, in a line: numpy's reason for not being imported is a page of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What it was comes last there, as in a traceback.
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def _flush() -> None:

@@ -49,10 +49,12 @@ class Ended:
         code: its exit code; None if a signal killed it, or if it is not known.
         signal: that signal's number, or 0.
         missing: a sentence for each thing that was lost, where the recording cannot hold it.
+        recorded: whether the recording could begin. Else what lies in the directory is another's.
     """
 
     def __init__(self, code: int | None, signal: int = 0) -> None:
         self.missing: tuple[str, ...] = ()
+        self.recorded = True
         self.code = code
         self.signal = signal
 
@@ -125,6 +127,7 @@ def run(
             marks = os.path.join(directory, events_name(process.pid))
             entered = not environment or os.path.exists(marks)
             _stop(beside, ended, last, [] if entered else [NOT_ENTERED])
+        ended.recorded = beside is not None
     if overall is not None:
         overall.close()
     return ended

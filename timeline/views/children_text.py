@@ -19,6 +19,7 @@ def children_block(analysis: Analysis, look: Look) -> list[str]:
     for each in sums(analysis):
         once = each.channel.endswith(".pss")
         what = ONCE if once else "the same by RSS, which counts shared pages in each process"
+        what += each.remark
         text = (
             f"With children ~{format_bytes(each.total)} at {format_duration(each.t_ns / 1e9)}: "
             f"target {format_bytes(each.target)} + children {format_bytes(each.children)}; {what}"

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, ProcessSummary
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes, format_duration
 
 ONCE = "shared pages counted once (PSS)"
+SHARED_OUTSIDE = (
+    "; less than the target's RSS, since processes of other programs, or of other ranks, have "
+    "pages of it too, and of these it counts a share"
+)
 IN_EACH = "shared pages counted in each process (RSS)"
 
 HEADINGS = ("process", "pid", "lived", "peak RSS", "PSS")
@@ -52,13 +58,18 @@ def meaning(channel: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Target, children and both, at the moment when both had the most, in bytes."""
+    """Target, children and both, at the moment when both had the most, in bytes.
+
+    Attributes:
+        remark: why this is less than the target's RSS alone, where it is.
+    """
 
     channel: str
     target: int
     children: int
     total: int
     t_ns: int
+    remark: str = ""
 
 
 def sums(analysis: Analysis) -> list[Sum]:
@@ -74,8 +85,17 @@ def sums(analysis: Analysis) -> list[Sum]:
         # Both are of one stream: one row, one moment.
         same = children is not None and len(children.t_ns) == len(analysis.curves[name].t_ns)
         of_children = int(children.value[at]) if children is not None and same else 0
-        out.append(Sum(name, total - of_children, of_children, total, summary.peak_ns))
+        t = int(analysis.curves[name].t_ns[at])
+        remark = SHARED_OUTSIDE if total < _own_at(analysis, t) else ""
+        out.append(Sum(name, total - of_children, of_children, total, summary.peak_ns, remark))
     return out
+
+
+def _own_at(analysis: Analysis, t_ns: int) -> int:
+    """The target's RSS at a moment, by the last reading before; 0 where there is none."""
+    host = analysis.curves.get(HOST)
+    at = int(np.searchsorted(host.t_ns, t_ns, side="right")) - 1 if host is not None else -1
+    return int(host.value[at]) if host is not None and at >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timeline.analysis.readings import NO_CEILING, all_true, first_largest, largest, merge
+from timeline.analysis.readings import NO_CEILING, all_true, first_largest, held, largest, merge
 from timeline.recording.format import LIMIT
 from timeline.recording.types import Channel, Kind, Marks, Series
 
@@ -144,3 +144,13 @@ def test_the_largest_of_each_stretch_is_python_s_max(values, stretches):
 
 def test_of_equal_largest_the_first_counts():
     assert first_largest(column([9, 1, 5, 5, 2]), 1, 5) == 2
+
+
+def test_between_two_changes_nothing_moved():
+    found = merge(
+        series((10, 10, 1, 1), (11, 11, 3, 3), (9_000, 9_000, 7, 7), (50_000, 50_000, 2, 2)), None
+    )
+    steps = held(found)
+    assert steps.t_ns.tolist() == [10, 11, 8_999, 9_000, 49_999, 50_000]
+    assert steps.value.tolist() == [1, 3, 3, 7, 7, 2]
+    assert steps.high.tolist() == steps.value.tolist()

@@ -145,3 +145,16 @@ def test_of_the_sums_a_picture_explains_the_one_that_it_draws():
     words = " ".join(words_of(draw(made(), PALETTES["light"], 10.0, 100)))
     assert "not exact: total.pss: " in words
     assert "children.rss" not in words
+
+
+def test_a_sum_below_the_targets_own_memory_says_why():
+    """Ranks of one host share torch's libraries, and PSS gives each its part of them."""
+    recorded = with_children(recording(), WORKERS, 30)
+    shared = {
+        name: replace(recorded.series[name], value=recorded.series[name].value // 4)
+        for name in ("total.pss", "children.pss")
+    }
+    once, each = sums(analyze(replace(recorded, series={**recorded.series, **shared})))
+    assert "less than the target's RSS" in once.remark
+    assert not each.remark
+    assert not sums(made())[0].remark

@@ -59,7 +59,8 @@ def draw(sheet: Sheet, plot: Plot, of: Composition) -> None:
         for name, low, high in _told(segments, plot)
     ]
     x = left + _BAR + 0.26
-    for label in _apart(labels, plot.box):
+    placed = _apart(labels, plot.box)
+    for label in placed:
         sheet.line(left + _BAR + 0.02, label.segment, x - 0.05, label.y, label.color)
         text = lettering.fit(label.text, _TEXT, sheet.width - x - 0.02)
         sheet.text(x, label.y, text, size=_TEXT)
@@ -69,7 +70,9 @@ def draw(sheet: Sheet, plot: Plot, of: Composition) -> None:
         title += f", {100 * share:.1f} % unexplained"
     room = sheet.width - left - 0.05
     lines = lettering.wrap(title, _TEXT, room)[:2]
-    first = plot.y(of.peak) - 0.17 - (len(lines) - 1) * _LINE
+    # Labels of small segments are pushed up, beyond the bar: the title stays over them too.
+    highest = min([plot.y(of.peak), *(each.y - _LINE / 2 for each in placed)])
+    first = highest - 0.12 - (len(lines) - 1) * _LINE
     for i, line in enumerate(lines):
         sheet.text(left, first + i * _LINE, line, size=_TEXT, color=sheet.palette.faint)
 

@@ -49,7 +49,8 @@ def _sums(analysis: Analysis) -> str:
     said = [
         f"<li>~<b>{format_bytes(each.total)}</b> with children at "
         f"{format_duration(each.t_ns / 1e9)}: target {format_bytes(each.target)} + children "
-        f"{format_bytes(each.children)}; {ONCE if each.channel.endswith('.pss') else IN_EACH}</li>"
+        f"{format_bytes(each.children)}; {ONCE if each.channel.endswith('.pss') else IN_EACH}"
+        f"{escaped(each.remark)}</li>"
         for each in sums(analysis)
     ]
     return f'<ul class="sums">{"".join(said)}</ul>' if said else ""
