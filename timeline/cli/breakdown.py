@@ -27,6 +27,8 @@ def run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.layers < 0:
         raise UsageError(f"--layers {options.layers} cannot be: give 0 for all, or more")
+    if options.batch is not None and options.batch < 1:
+        raise UsageError(f"--batch {options.batch} cannot be: give 1 or more")
     target = resolve(options.target, options.input)
     step = {
         "batch": options.batch,

@@ -159,7 +159,7 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
 
 
 def _check(options: argparse.Namespace, is_script: bool) -> None:
-    for name, least in (("layers", 0), ("steps", 1), ("accumulate", 1)):
+    for name, least in (("layers", 0), ("batch", 1), ("steps", 1), ("accumulate", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} {value} cannot be: give {least} or more")

@@ -202,6 +202,8 @@ def _choice(text: str) -> tuple[str, tuple[str, ...]]:
     for each in values:
         if known is not None and each not in known:
             raise UsageError(f"--compare {name} knows {', '.join(known)}, and not {each!r}")
+        if name == "batch" and (not each.isdecimal() or int(each) < 1):
+            raise UsageError(f"--compare batch takes numbers from 1, and not {each!r}")
     return name, values
 
 

@@ -68,6 +68,7 @@ def application(name: str, sizes: tuple[int, ...] | None) -> Callable[[], Any]:
         with keras.device("meta"):
             return known[name](weights=None, **options)
 
+    make.__qualname__ = f"keras:{name}"  # what a sentence calls it, if it fails
     return make
 
 
