@@ -18,6 +18,10 @@ from timeline.recorder.hooks.weighing import Call, Resident, Weighing
 _MOST_KNOWN = 1000
 """Of modules that were built, the first so many may be a part of the weighed step."""
 
+_MOST_CALLS = 5000
+"""A step with more phases than that, each with some KB of ticks and what it saved, may be none: the
+program's optimizer is done, and it goes on in another way."""
+
 _INFERENCE = "inference"
 _FORWARDS = 3
 """Without a backward up to this forward there will hardly be one."""
@@ -70,6 +74,9 @@ class Anatomy:
                     self._session, _there(self._models), _there(self._optimizers)
                 )
             elif weighing.thread != get_ident() or path == _INFERENCE:
+                return None
+            elif len(weighing.calls) >= _MOST_CALLS:
+                self._end_early(f"{self._which()} had not ended after {_MOST_CALLS:,} phases")
                 return None
             if module is not None and path != "step/loss":
                 weighing.know(module)
@@ -158,11 +165,8 @@ class Anatomy:
         self.done = True
         if weighing is not None:
             weighing.close()
-        first = None if self._first is None else self._first()
         if weighing is not None or self._steps:
-            name = "its optimizer" if first is None else type(first).__name__
-            which = f"the {_ordinal(self._step)} step of {name}"
-            self._session.missing(f"no anatomy: the program ended before {which} had ended")
+            self._session.missing(f"no anatomy: the program ended before {self._which()} had ended")
         elif self._forwards and not self._weighed:
             self._session.missing("no anatomy: no optimizer of torch.optim has stepped")
 
@@ -218,7 +222,15 @@ class Anatomy:
         finally:
             weighing.close()
 
+    def _which(self) -> str:
+        first = None if self._first is None else self._first()
+        name = "its optimizer" if first is None else type(first).__name__
+        return f"the {_ordinal(self._step)} step of {name}"
+
     def _give_up(self, error: Exception) -> None:
+        self._end_early(f"{type(error).__name__}: {error}")
+
+    def _end_early(self, why: str) -> None:
         self.done = True
         weighing, self._weighing = self._weighing, None
         if weighing is not None:
@@ -226,7 +238,7 @@ class Anatomy:
                 weighing.close()
             except Exception:
                 pass
-        self._session.missing(f"no anatomy: {type(error).__name__}: {error}")
+        self._session.missing(f"no anatomy: {why}")
 
 
 def _there(those: list[Any]) -> list[Any]:

@@ -67,6 +67,14 @@ HOOKS = (
         "profilers",
         ("torch.autograd.profiler", "profile._prepare_trace"), "profile", "profile()", ends=False,
     ),
+    Hook(
+        "emit_nvtx",
+        ("torch.autograd.profiler", "emit_nvtx.__enter__"), "profile", "profile()", ends=False,
+    ),
+    Hook(
+        "emit_itt",
+        ("torch.autograd.profiler", "emit_itt.__enter__"), "profile", "profile()", ends=False,
+    ),
 )  # fmt: skip
 
 _codes: dict[FunctionType, tuple[CodeType, CodeType]] = {}

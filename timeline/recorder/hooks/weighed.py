@@ -190,7 +190,7 @@ def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
             table.row(piece.layer)[piece.category] += piece.size
         elif piece.category == "gradient" and _is_last(weighing, piece):
             table.row(piece.layer)["gradient"] += piece.size
-    for tensor, layer in weighing.parameters.values():
+    for tensor, layer in weighing.parameters:
         table.row(layer)["parameters"] += tensor.numel()
     for layer, (shape, kind, size) in weighing.outputs.items():
         count = 1
@@ -201,7 +201,7 @@ def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
             output_dtype=kind,
             output_bytes=count * size,
         )
-    tensors = [tensor for tensor, _ in weighing.parameters.values()]
+    tensors = [tensor for tensor, _ in weighing.parameters]
     devices = {piece.device for piece in weighing.pieces.all}
     unseen = sorted(weighing.pieces.unseen)
     return {

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import weakref
 from _thread import get_ident
 from bisect import bisect_right
 from typing import Any
@@ -23,6 +24,7 @@ from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.graph import held_by, nodes_of
 from timeline.recorder.hooks.heap import heap_reader
 from timeline.recorder.hooks.pieces import Pieces, modules_in, tensors_in
+from timeline.recorder.reading import out_of_the_way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Resident:
         self.heap = heap_reader()
         self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
         try:
-            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            self._statm = out_of_the_way(os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC))
         except (OSError, AttributeError):
             self._statm = -1
 
@@ -126,7 +128,6 @@ class Weighing:
         pieces: every storage that was seen.
         models: the classes of the models, in the order in which they were found.
         layers: their modules.
-        parameters: by id, each with its layer; -1 for one of no model.
         outputs: by layer, the shape, dtype and bytes a number of what it returned.
         calls_of: by layer, how often it was called.
         notes: a sentence for each thing that could not be seen.
@@ -140,8 +141,9 @@ class Weighing:
         self.pieces = Pieces(self.tick)
         self.models: list[str] = []
         self.layers: list[Layer] = []
-        self.parameters: dict[int, tuple[Any, int]] = {}
-        self.optimizers: list[Any] = []
+        # The program's are only referred to: what it lets go of in the midst of a step is gone.
+        self._parameters: dict[int, tuple[Any, int]] = {}
+        self._optimizers: list[Any] = []
         self.outputs: dict[int, tuple[tuple[int, ...], str, int]] = {}
         self.calls_of: dict[int, int] = {}
         self.notes: list[str] = []
@@ -165,6 +167,21 @@ class Weighing:
             self.know_optimizer(optimizer)
 
     @property
+    def parameters(self) -> list[tuple[Any, int]]:
+        """Those that are there, each with its layer; -1 for one of no model."""
+        pairs = [(reference(), layer) for reference, layer in self._parameters.values()]
+        return [(each, layer) for each, layer in pairs if each is not None]
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """Those that are there."""
+        return [each for each in (one() for one in self._optimizers) if each is not None]
+
+    def _is_known(self, parameter: Any) -> bool:
+        known = self._parameters.get(id(parameter))
+        return known is not None and known[0]() is parameter
+
+    @property
     def is_open(self) -> bool:
         """Whether a phase is being weighed."""
         return bool(self._open)
@@ -185,8 +202,8 @@ class Weighing:
             # A layer that was built or called by itself belongs to the model around it.
             self.layers[layer].put(root, place, name)
             for each in (module.__dict__.get("_parameters") or {}).values():
-                if each is not None and id(each) not in self.parameters:
-                    self.parameters[id(each)] = (each, layer)
+                if each is not None and not self._is_known(each):
+                    self._parameters[id(each)] = weakref.ref(each), layer
                     self.pieces.add(each, "parameter", layer)
             for each in (module.__dict__.get("_buffers") or {}).values():
                 if each is not None:
@@ -195,17 +212,17 @@ class Weighing:
     def know_optimizer(self, optimizer: Any) -> None:
         """An optimizer's state, and what it has of parameters of no model, are weighed."""
         if all(each is not optimizer for each in self.optimizers):
-            self.optimizers.append(optimizer)
+            self._optimizers.append(weakref.ref(optimizer))
 
     def look(self) -> None:
         """Find the gradients and the optimizers' state that are new."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 for each in group["params"]:
-                    if id(each) not in self.parameters:
-                        self.parameters[id(each)] = (each, -1)
+                    if not self._is_known(each):
+                        self._parameters[id(each)] = weakref.ref(each), -1
                         self.pieces.add(each, "parameter")
-        self._without = list(self.parameters.values())
+        self._without = list(self._parameters.values())
         self._look_at_gradients()
         for optimizer in self.optimizers:
             for each in tensors_in(dict(optimizer.state)):
@@ -213,10 +230,15 @@ class Weighing:
 
     def _look_at_gradients(self) -> None:
         without = []
-        for each, layer in self._without:
+        for reference, layer in self._without:
+            each = reference()
+            # torch warns where the gradient of what is no leaf is asked for: functional_call puts
+            # such tensors in a parameter's place.
+            if each is None or not each.is_leaf:
+                continue
             gradient = each.grad
             if gradient is None:
-                without.append((each, layer))
+                without.append((reference, layer))
             else:
                 self.pieces.add(gradient, "gradient", layer)
         self._without = without
@@ -351,7 +373,8 @@ class Weighing:
             self._allocations = None
         self._open.clear()
         self.pieces.let_go()
-        self.parameters.clear()
-        self.optimizers.clear()
+        self._parameters.clear()
+        self._optimizers.clear()
+        self._without.clear()
         self._index.clear()
         self.resident.close()
