@@ -352,3 +352,32 @@ for step in range(1000):
     found = told(write_script(script))
     # Two models of two blocks: 512x512 and twice 512 floats each.
     assert found["categories_at_peak"]["parameter"] == 2 * 2 * (512 * 512 + 2 * 512) * 4
+
+
+CACHE = """
+import torch
+
+MiB = 1 << 20
+first = torch.empty(100 * MiB, dtype=torch.uint8, device="cuda")
+half = torch.empty(30 * MiB, dtype=torch.uint8, device="cuda")
+small = torch.nn.Identity()(torch.empty(1000, dtype=torch.uint8, device="cuda"))
+del first
+{}
+second = torch.empty(120 * MiB, dtype=torch.uint8, device="cuda")
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "course"),
+    [
+        # Sizes of more than 10 MiB are segments of their own, of whole 2 MiB; small ones share 2.
+        ("", [100, 130, 132, 132, 252]),
+        ("torch.cuda.empty_cache()", [100, 130, 132, 132, 32, 152]),
+    ],
+)
+def test_an_emptied_cache_is_no_longer_reserved(told, write_script, line, course):
+    found = told(write_script(CACHE.format(line)))
+    assert [each / MiB for each in found["course"]["reserved"]][: len(course)] == course
+    assert found["peak_reserved"] == max(course) * MiB
+    assert found["peak_allocated"] == 150 * MiB + 1024
+    assert not any("empty_cache" in each for each in found["assumptions"])

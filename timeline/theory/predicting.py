@@ -88,6 +88,8 @@ def run(
             if counters.allocated > highest:
                 highest = counters.allocated
                 made.peak_event, made.peak_phase = index, phase
+        elif act is Act.EMPTY:
+            allocator.empty_cache()
         else:
             address = blocks.pop(which, 0)
             if not address:
@@ -108,7 +110,9 @@ def alive_at_peak(tape: Tape, made: Run, steps: int) -> tuple[Alive, ...]:
     live: dict[int, None] = {}
     index = 0
     for act, which in tape.repeated(steps):
-        if which not in made.sizes or act in (Act.PHASE, Act.STEP):
+        if act in (Act.PHASE, Act.STEP):
+            continue
+        if act is not Act.EMPTY and which not in made.sizes:
             continue
         if act is Act.BORN:
             live[which] = None

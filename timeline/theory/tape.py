@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 
 class Act(Enum):
-    """What happens to a storage, or to the program's phase."""
+    """What happens to a storage, to the allocator's cache, or to the program's phase."""
 
     BORN = auto()
     GONE = auto()
+    EMPTY = auto()
     PHASE = auto()
     STEP = auto()
 
 
 class Event(NamedTuple):
-    """One line of a tape; ``which`` is a storage, or an index of `Tape.phases`, or a step."""
+    """One line of a tape; ``which`` is a storage, an index of `Tape.phases`, a step, or nothing."""
 
     act: Act
     which: int
@@ -91,6 +92,10 @@ class Tape:
     def remove(self, number: int) -> None:
         """A storage is gone."""
         self.events.append(Event(Act.GONE, number))
+
+    def empty_cache(self) -> None:
+        """The program has the allocator give back what it only keeps."""
+        self.events.append(Event(Act.EMPTY, -1))
 
     def phase(self, name: str) -> None:
         """What comes from here on belongs to a phase."""

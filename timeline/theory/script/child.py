@@ -79,7 +79,6 @@ class Following:
             memory=asked["memory"],
             capability=tuple(asked["capability"]),
             processors=asked["processors"],
-            note=self.note,
         )
         tensor_face.put_on(self._split, self.note)
         torch_face.put_on(self._split, self.note)

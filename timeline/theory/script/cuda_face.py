@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,7 +63,6 @@ def put_on(
     memory: int,
     capability: tuple[int, int],
     processors: int,
-    note: Callable[[str], None],
 ) -> None:
     """Let ``torch.cuda`` speak of one card of this name and memory."""
     tape = split.taping.tape
@@ -94,9 +92,6 @@ def put_on(
     def stats(*_: object, **__: object) -> Any:
         return defaultdict(int, {"allocated_bytes.all.current": allocated()})
 
-    def emptied(*_: object, **__: object) -> None:
-        note("torch.cuda.empty_cache() is passed over: what is cached stays reserved")
-
     def seeds(*_: object, **__: object) -> torch.Tensor:
         with torch._C._DisableTorchDispatch():
             return torch.zeros(16, dtype=torch.uint8)
@@ -118,7 +113,7 @@ def put_on(
         "can_device_access_peer": lambda *_, **__: False,
         "mem_get_info": lambda *_, **__: (max(memory - allocated(), 0), memory),
         "utilization": lambda *_, **__: 0,
-        "empty_cache": emptied,
+        "empty_cache": tape.empty_cache,
         "memory_summary": lambda *_, **__: "",
         "get_rng_state": seeds,
         "get_rng_state_all": lambda *_, **__: [seeds()],
@@ -163,3 +158,5 @@ def put_on(
         accelerator.device_count = lambda: 1
         accelerator.current_accelerator = lambda *_, **__: torch.device("cuda")
         accelerator.synchronize = _nothing
+        if hasattr(accelerator, "empty_cache"):
+            accelerator.empty_cache = tape.empty_cache
