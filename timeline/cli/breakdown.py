@@ -1,7 +1,8 @@
 """Break down what a model should need, by layer and category, without allocating or running it.
 
 TARGET is torchvision:NAME, transformers:NAME-OR-CONFIG.json, keras:NAME, or module:factory, a
-function without arguments (or a model) in a module that can be imported from here.
+function (or a model) in a module that can be imported from here. It returns a model, or a whole
+job: (model, optimizer, inputs), or a dict with model, optimizer, inputs, loss or step.
 
   timeline breakdown torchvision:resnet50 --input 3x224x224 --batch 16 --optimizer adam
   timeline breakdown transformers:gpt2 --input 1024 --batch 8 --precision bf16

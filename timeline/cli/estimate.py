@@ -2,7 +2,9 @@
 
 TARGET is a model as `timeline breakdown` takes it (torchvision:NAME, keras:NAME, module:factory,
 transformers:NAME-OR-CONFIG.json), or a script with its arguments, which is followed unmodified
-until the peak of a step repeats. Options stand before a script.
+until the peak of a step repeats. Options stand before a script. A factory may return a whole job:
+(model, optimizer, inputs), or a dict with model, optimizer, inputs, loss or step; a parameter of
+its that is called batch gets --batch.
 
   timeline estimate torchvision:resnet50 --input 3x224x224 --batch 32 --optimizer adamw
   timeline estimate --gpu rtx4090 train.py --epochs 2

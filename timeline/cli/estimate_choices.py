@@ -77,8 +77,6 @@ def fit(options: argparse.Namespace) -> int:
 
     if not options.target:
         raise UsageError("--fit is for a model: a script has its batch in its own hands")
-    if not options.input:
-        raise UsageError("--fit looks for a batch: give the sizes of one input with --input")
     card = cards.find(options.fit)
     # Of what a program sees the context takes a part, and the allocator has the rest.
     room = card.visible - context(as_the_rules_see_it(options.fit)).expected

@@ -39,16 +39,30 @@ def advice(
         BreakdownError: the model does not run on the inputs.
         TimelineError: torch is not installed.
     """
-    if inputs is None:
-        raise UsageError("advice is about the peak of a step: give inputs")
     needs_torch()
-    from timeline.theory.changes import Step
+    import torch
 
-    if not train:
-        optimizer = None
-    own = _without_memory(model, dtype)
+    from timeline.theory.changes import Step
+    from timeline.theory.job import job_of
+    from timeline.theory.likeness import fake_mode, likeness
+
+    job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
+    if job.inputs is None:
+        raise UsageError("advice is about the peak of a step: give inputs")
+    if job.step is not None:
+        raise UsageError("advice changes an ordinary step: give the model and its loss, no step")
+    # The model of a function is nobody else's; of any other a likeness may be changed.
+    given = isinstance(model, torch.nn.Module)
     step = Step(
-        own, _again(optimizer), inputs, batch, dtype, precision or "fp32", train, loss, set_to_none
+        likeness(model, None, fake_mode())[0] if given else job.model,
+        _again(job.optimizer) if train else None,
+        job.inputs,
+        job.batch,
+        dtype,
+        precision or "fp32",
+        train,
+        job.loss,
+        set_to_none,
     )
     return advise(step, peak_of)
 
@@ -154,22 +168,6 @@ def _blocks(told: Breakdown) -> list[Advice]:
     what = f"torch.utils.checkpoint around each of {names[0]} … {names[-1]}"
     costs = "their forward pass once more"
     return [Advice("checkpointing", what, costs, size, told.peak.bytes - size, names)]
-
-
-def _without_memory(model: Any, dtype: str | None) -> Any:
-    """A likeness of the model, which may be changed."""
-    import torch
-
-    from timeline.theory.likeness import build, fake_mode, likeness
-
-    if not isinstance(model, torch.nn.Module):
-        if not callable(model):
-            raise UsageError(
-                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
-                "that makes one"
-            )
-        return build(model)
-    return likeness(model, None, fake_mode())[0]
 
 
 def _again(optimizer: Any) -> Any:

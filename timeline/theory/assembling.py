@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory import optimizers
-from timeline.theory.inputs import fake_inputs, parse_dtype
+from timeline.theory.inputs import parse_dtype
 from timeline.theory.inside import known_here
-from timeline.theory.likeness import build, fake_mode
+from timeline.theory.job import belongs, job_of
+from timeline.theory.likeness import fake_mode
 from timeline.theory.step import PRECISIONS, trace_step
 from timeline.theory.storages import Ledger
 from timeline.theory.subject import Part, open_subject
@@ -52,19 +53,14 @@ def assemble(
         raise UsageError(
             f"the precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}"
         )
-    if inputs is None and batch is not None:
-        raise UsageError("batch is for inputs given as shapes: give inputs, too")
     cast = parse_dtype(dtype) if dtype else None
     mode = fake_mode()
-    if not isinstance(model, torch.nn.Module):
-        if not callable(model):
-            raise UsageError(
-                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
-                "that makes one"
-            )
-        model = build(model)
+    job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
+    if job.inputs is None and job.batch is not None:
+        raise UsageError("batch is for inputs given as shapes: give inputs, too")
+    model, optimizer = job.model, job.optimizer
     own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
-    _belongs(own, model)
+    belongs(own, model)
     notes = _Notes()
     with open_subject(model, own, mode, cast=cast, train=train) as subject, mode:
         copied = subject.optimizer
@@ -73,15 +69,15 @@ def assemble(
         rows = _standing(subject.parts, notes)
         _packed(model, notes)
         trace = None
-        if inputs is not None:
-            args, kwargs = fake_inputs(inputs, batch, subject.floating())
+        if job.inputs is not None:
+            args, kwargs = job.arguments(subject.floating())
             followed = copied if copied is not None and not optimizers.has_rule(copied) else None
             trace = trace_step(
-                subject,
+                replace(subject, call=job.calling(subject.call)),
                 args,
                 kwargs,
                 optimizer=followed if train else None,
-                loss=loss,
+                loss=job.loss_of_outputs,
                 precision=precision,
                 train=train,
                 set_to_none=set_to_none,
@@ -92,7 +88,9 @@ def assemble(
         if train:
             categories["gradient"] = _gradients(subject.parts, rows, traced=trace is not None)
             categories["optimizer_state"] = _state(copied, subject.parameters(), notes)
-    peak = _traced(trace, rows, categories, notes, _assumed(train, loss, precision, set_to_none))
+    peak = _traced(
+        trace, rows, categories, notes, _assumed(train, job.loss_of_outputs, precision, set_to_none)
+    )
     layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
     return Breakdown(
         title=title or type(model).__name__,
@@ -136,14 +134,6 @@ class _Row:
 
 def _tells(row: Layer) -> bool:
     return bool(row.parameters or row.buffer or row.activation or row.output_bytes)
-
-
-def _belongs(optimizer: torch.optim.Optimizer | None, model: torch.nn.Module) -> None:
-    if optimizer is None:
-        return
-    own = {id(p) for p in model.parameters()}
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
-        raise UsageError("the optimizer has no parameter of this model: give one made for it")
 
 
 def _standing(parts: Sequence[Part], notes: _Notes) -> dict[str, _Row]:

@@ -32,8 +32,8 @@ def breakdown(
     optimizer, gradients and random state stay as they are.
 
     Args:
-        model: a module, with real tensors, on the meta device or fake; or a function without
-            arguments that makes one, which is then made without memory.
+        model: a module, with real tensors, on the meta device or fake; or a function that makes
+            one, which is then made without memory, or a whole job, as `timeline.estimate` takes.
         optimizer: a name with options such as ``"adam,foreach=false"``, a class of torch.optim, a
             function that takes parameters, or the optimizer of the model.
         inputs: what the model is called with: a tensor, a shape without its batch such as

@@ -42,7 +42,10 @@ def estimate(
     as it is.
 
     Args:
-        model: a module, or a function without arguments that makes one.
+        model: a module, or a function that makes one, or a whole job: (model, optimizer, inputs),
+            or a dict or an object with ``model``, ``optimizer``, ``inputs``, ``loss`` and ``step``,
+            a function of the model and a batch that returns the loss. A parameter of its that is
+            called ``batch`` gets the batch. The other arguments fill in what it leaves out.
         optimizer: a name with options such as ``"adam,foreach=false"``, a class of torch.optim, a
             function that takes parameters, or the optimizer of the model.
         inputs: what the model is called with, as `timeline.breakdown` takes it.

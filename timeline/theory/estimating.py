@@ -16,8 +16,9 @@ from timeline.theory.cuda.cards import card
 from timeline.theory.cuda.rules import GROUPS, Platform
 from timeline.theory.estimate_types import Estimate
 from timeline.theory.following import following
-from timeline.theory.inputs import fake_inputs, parse_dtype
-from timeline.theory.likeness import build, fake_mode
+from timeline.theory.inputs import parse_dtype
+from timeline.theory.job import Job, job_of
+from timeline.theory.likeness import fake_mode
 from timeline.theory.loop import Loop, move, train
 from timeline.theory.predicting import predict
 from timeline.theory.step import loss_of
@@ -47,21 +48,13 @@ def assemble(
     """`timeline.estimate`, whose arguments these are, with torch imported."""
     platform = platform_of(device, torch_version, without)
     settings = Settings.parse(allocator) if allocator else None
-    if inputs is None:
-        raise UsageError("an estimate needs inputs: give their shapes, such as 3x224x224")
-    if not isinstance(model, torch.nn.Module):
-        if not callable(model):
-            raise UsageError(
-                f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
-                "that makes one"
-            )
-        model = build(model)
-    tape = tape_of(
-        model, optimizer, inputs, batch=batch, dtype=dtype, loss=loss, loop=loop, platform=platform
-    )
+    job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
+    if job.inputs is None:
+        raise UsageError("an estimate needs inputs: give the sizes of one input, such as 3x224x224")
+    tape = tape_of(job, dtype=dtype, loop=loop, platform=platform)
     return predict(
         tape,
-        title=title or type(model).__name__,
+        title=title or type(job.model).__name__,
         card=platform.card,
         steps=steps,
         settings=settings,
@@ -89,22 +82,13 @@ def platform_of(
     return Platform(card(device), (int(found[1]), int(found[2])), frozenset(without))
 
 
-def tape_of(
-    model: torch.nn.Module,
-    optimizer: Any,
-    inputs: Any,
-    *,
-    batch: int | None,
-    dtype: str | None,
-    loss: str | Callable[[Any], Any],
-    loop: Loop,
-    platform: Platform,
-) -> Tape:
-    """Follow the ordinary loop of a model.
+def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> Tape:
+    """Follow the ordinary loop of a job.
 
     Raises:
         BreakdownError: it cannot be followed without values.
     """
+    model, optimizer = job.model, job.optimizer
     own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
     cast = parse_dtype(dtype) if dtype else None
     mode = fake_mode()
@@ -124,10 +108,11 @@ def tape_of(
             try:
                 train(
                     taping,
-                    copy,
+                    job.calling(copy),
+                    subject.parameters(),
                     made if loop.train else None,
-                    lambda: fake_inputs(inputs, batch, floating),
-                    lambda outputs: loss_of(outputs, loss, taping),
+                    lambda: job.arguments(floating),
+                    lambda outputs: loss_of(outputs, job.loss_of_outputs, taping),
                     loop,
                 )
             except TimelineError:

@@ -71,25 +71,10 @@ def fake_inputs(
     Raises:
         UsageError: a text is no shape, or a batch was given with tensors alone.
     """
-    used = [False]
+    _needs_shapes(inputs, batch)
 
     def made(value: Any) -> Any:
-        if isinstance(value, str):
-            value = parse_shape(value)
-        if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
-            value = Shape(tuple(value))
-        if isinstance(value, Shape):
-            used[0] = True
-            dtype = parse_dtype(value.dtype) if value.dtype else default
-            return torch.empty((batch or 1, *value.sizes), dtype=dtype)
-        if isinstance(value, torch.Tensor):
-            like = torch.empty_strided(
-                value.size(), value.stride(), dtype=value.dtype, device="cpu"
-            )
-            return like.requires_grad_(value.requires_grad)
-        if isinstance(value, tuple | list):
-            return type(value)(made(each) for each in value)
-        return value
+        return _fake(value, batch, default)
 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -102,9 +87,60 @@ def fake_inputs(
                 kwargs[shape.name] = made(shape)
             else:
                 args.append(made(shape))
-    if batch is not None and not used[0]:
-        raise UsageError("batch is for inputs given as shapes: tensors have theirs")
     return args, kwargs
+
+
+def fake_batch(inputs: Any, batch: int | None, default: torch.dtype) -> Any:
+    """What `fake_inputs` makes as one value, built as the inputs are: a tensor, a list, a dict.
+
+    Raises:
+        UsageError: as `fake_inputs`, or some shapes of a list have a name and others none.
+    """
+    _needs_shapes(inputs, batch)
+    if isinstance(inputs, list) and inputs and all(isinstance(each, Shape) for each in inputs):
+        names = [each.name for each in inputs]
+        if all(names):
+            inputs = dict(zip(names, inputs, strict=True))
+        elif any(names):
+            raise UsageError("a batch is a list or a dict: name all of its inputs, or none")
+        elif len(inputs) == 1:
+            (inputs,) = inputs
+    return _fake(inputs, batch, default)
+
+
+def has_shapes(inputs: Any) -> bool:
+    """Whether a batch's size is still to be put before something here."""
+    if isinstance(inputs, Mapping):
+        return any(map(has_shapes, inputs.values()))
+    if _several(inputs):
+        return any(map(has_shapes, inputs))
+    return isinstance(inputs, str | Shape | tuple)
+
+
+def _needs_shapes(inputs: Any, batch: int | None) -> None:
+    if batch is not None and not has_shapes(inputs):
+        raise UsageError(
+            "batch is for inputs given as shapes, or for a function with a parameter batch that "
+            "makes them: tensors have theirs"
+        )
+
+
+def _fake(value: Any, batch: int | None, default: torch.dtype) -> Any:
+    if isinstance(value, str):
+        value = parse_shape(value)
+    if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
+        value = Shape(tuple(value))
+    if isinstance(value, Shape):
+        dtype = parse_dtype(value.dtype) if value.dtype else default
+        return torch.empty((batch or 1, *value.sizes), dtype=dtype)
+    if isinstance(value, torch.Tensor):
+        like = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
+        return like.requires_grad_(value.requires_grad)
+    if isinstance(value, Mapping):
+        return {name: _fake(each, batch, default) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_fake(each, batch, default) for each in value)
+    return value
 
 
 def _several(inputs: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -179,34 +180,35 @@ def _weightless() -> Iterator[None]:
         torch.nn.Module.register_parameter = register
 
 
-def build(factory: Callable[[], Any]) -> torch.nn.Module:
-    """The model that a function makes, made without memory for its weights.
+def build(factory: Callable[[], Any]) -> Any:
+    """What a function makes: a model or more, made without memory for its weights.
 
     The meta device is the quickest. A function that needs the values of a tensor, such as the
     widths of a RegNet, fails there, and is called again with parameters alone on it.
 
     Raises:
-        BreakdownError: it fails on both, or what it returns is no module.
+        BreakdownError: it fails on both.
     """
     try:
         with _no_initialisers(), torch.device("meta"):
-            made = factory()
+            return factory()
+    except TimelineError:
+        raise
     except Exception:
         try:
             with _no_initialisers(), _weightless():
-                made = factory()
+                return factory()
+        except TimelineError:
+            raise
         except Exception as error:
             raise BreakdownError(
-                f"{_name_of(factory)} does not make a model without memory "
+                f"{name_of(factory)} does not make a model without memory "
                 f"({type(error).__name__}: {error}): give the model itself"
             ) from error
-    if not isinstance(made, torch.nn.Module):
-        raise BreakdownError(
-            f"{_name_of(factory)} returned {type(made).__name__}: a function that makes a "
-            "torch.nn.Module is needed"
-        )
-    return made
 
 
-def _name_of(factory: Callable[[], Any]) -> str:
+def name_of(factory: Any) -> str:
+    """What an error calls a function."""
+    while isinstance(factory, partial):
+        factory = factory.func
     return getattr(factory, "__qualname__", None) or repr(factory)

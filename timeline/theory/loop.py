@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from timeline.errors import BreakdownError, UsageError
+from timeline.errors import UsageError
 from timeline.theory.optimizers import any_value
 from timeline.theory.step import PRECISIONS
 from timeline.theory.storages import tensors_in
@@ -75,6 +75,7 @@ def move(taping: Taping, model: torch.nn.Module) -> None:
 def train(
     taping: Taping,
     model: Callable[..., Any],
+    parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer | None,
     batch: Callable[[], Batch],
     loss: Callable[[Any], torch.Tensor],
@@ -84,12 +85,13 @@ def train(
 
     Args:
         model: what is called in forward.
+        parameters: whose gradients ``zero_grad`` takes.
         optimizer: None ends a step after backward.
         batch: makes what the model is called with, anew for each micro-step.
         loss: from what the model returned, the scalar that backward starts from.
     """
     cast = PRECISIONS[loop.precision]
-    parameters = [p for p in _parameters(model) if p.requires_grad]
+    parameters = [p for p in parameters if p.requires_grad]
 
     def autocast() -> Any:
         return torch.autocast("cpu", dtype=cast) if cast else nullcontext()
@@ -157,9 +159,3 @@ def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
                     taping.on_host([value])
                 else:
                     taping.is_("optimizer_state", [value])
-
-
-def _parameters(model: Any) -> list[torch.nn.Parameter]:
-    if not isinstance(model, torch.nn.Module):
-        raise BreakdownError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
-    return list(model.parameters())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from timeline.errors import UsageError
+from timeline.theory.job import model_in
 
 
 def rebuilt(
@@ -17,7 +19,7 @@ def rebuilt(
     """A function that makes the model with these choices.
 
     Args:
-        make: makes it; or the model itself.
+        make: makes it, or a whole job; or the model itself.
         checkpointing: whether its blocks are computed again in backward.
         attention: ``sdpa`` or ``eager``, of a model of transformers.
 
@@ -27,13 +29,20 @@ def rebuilt(
     if not checkpointing and attention is None:
         return make
 
-    def made() -> Any:
-        model = make if isinstance(make, torch.nn.Module) else make()
+    def whole_of_model() -> Any:
+        return make
+
+    factory = whole_of_model if isinstance(make, torch.nn.Module) else make
+
+    @wraps(factory)  # with its parameters: one of them may be the batch
+    def made(**options: Any) -> Any:
+        whole = factory(**options)
+        model = model_in(whole)
         if attention is not None:
             _attend(model, attention)
         if checkpointing:
             _checkpoint(model)
-        return model
+        return whole
 
     return made
 

@@ -26,7 +26,8 @@ class Target:
 
     Attributes:
         title: what it was named by.
-        make: makes it, with random weights and no download; may be a module already.
+        make: makes it, with random weights and no download; may be a module already. The user's
+            own function may make a whole job, see `timeline.theory.job`.
         inputs: as `breakdown` takes them; None where none were given.
     """
 
