@@ -6,11 +6,14 @@ See docs/format.md for its keys. All of it was read; what it means is for the an
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timeline.recorder.hooks.weighing import LOSS, Call, Tick, Weighing
 from timeline.recording.format import BREAKDOWN, FORMAT_VERSION
 from timeline.recording.writer import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CATEGORIES = (
     "parameter", "buffer", "gradient", "optimizer_state", "activation", "input", "temporary",
@@ -27,6 +30,8 @@ where it is while what it holds changes."""
 def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, int]) -> None:
     """Write the document into the run directory, by rename."""
     table = Table(weighing)
+    untold = _saved_outside(weighing)
+    phases = {id(call): _phase(call, pieces, untold, table) for call, pieces in _in_turn(weighing)}
     document = {
         "timeline": FORMAT_VERSION,
         "step": step,
@@ -34,23 +39,43 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
         "ended": time.monotonic_ns(),
         "spent": weighing.spent_ns,
         "before": before,
-        "phases": [_phase(call, weighing, table) for call in weighing.calls],
+        "phases": [phases[id(call)] for call in weighing.calls],
         **_whole(weighing, table),
     }
     write_json(directory, BREAKDOWN, document)
 
 
-def _phase(call: Call, weighing: Weighing, table: Table) -> dict[str, object]:
+def _in_turn(weighing: Weighing) -> Iterator[tuple[Call, list[Any]]]:
+    """Each call, as they began, with all pieces that may be there in its course.
+
+    A step of many micro-steps saves anew in each: to go through all of them for every call kept
+    the program waiting for seconds.
+    """
+    every = weighing.pieces.all
+    seen = sorted((each for each in every if each.sequence < 0), key=lambda one: -one.born_ns)
+    saved = sorted((each for each in every if each.sequence >= 0), key=lambda one: -one.sequence)
+    there: list[Any] = []
+    for call in sorted(weighing.calls, key=lambda one: one.ticks[0].read["t"]):
+        first, last = call.ticks[0], call.ticks[-1]
+        there = [each for each in there if each.died_ns > first.read["t"]]
+        while seen and seen[-1].born_ns <= last.read["t"]:
+            there.append(seen.pop())
+        while saved and saved[-1].sequence < last.sequence:
+            there.append(saved.pop())
+        yield call, there
+
+
+def _phase(call: Call, pieces: list[Any], untold: set[int], table: Table) -> dict[str, object]:
     at, after = _peak(call.ticks)
     first = call.ticks[0]
-    held = _held(weighing, at)
+    held = _held(pieces, at)
     rise: int | None = None
     if at.held is not None and first.held is not None and after.most is not None:
         rise = max(after.most - at.held, 0) if after is not at else 0
-        known = _told(weighing, at) - _told(weighing, first)
+        known = _told(pieces, untold, at) - _told(pieces, untold, first)
         loose = at.held - first.held - known
         # Of what was asked for since the tick, that is named which is there at the next one.
-        later, left = _held(weighing, after), rise
+        later, left = _held(pieces, after), rise
         for name in ("activation", "gradient", "optimizer_state"):
             named = min(max(later[name] - held[name], 0), left)
             held[name] += named
@@ -63,11 +88,9 @@ def _phase(call: Call, weighing: Weighing, table: Table) -> dict[str, object]:
         "at": at.read,
         "high": max(after.read["high"], after.read["rss"], at.read["rss"]),
         "rise": rise,
-        "shared": sum(
-            each.size for each in weighing.pieces.all if each.mapped and _is_there(each, at)
-        ),
+        "shared": sum(each.size for each in pieces if each.mapped and _is_there(each, at)),
         "categories": held,
-        "layers": table.pairs(_by_layer(weighing, at)),
+        "layers": table.pairs(_by_layer(pieces, at)),
     }
 
 
@@ -93,32 +116,36 @@ def _is_there(piece: Any, tick: Tick) -> bool:
     return there and piece.device == "cpu"
 
 
-def _held(weighing: Weighing, tick: Tick) -> dict[str, int]:
+def _held(pieces: list[Any], tick: Tick) -> dict[str, int]:
     held = dict.fromkeys(CATEGORIES, 0)
-    for piece in weighing.pieces.all:
+    for piece in pieces:
         if _is_there(piece, tick):
             held[piece.category] += piece.size
     return held
 
 
-def _told(weighing: Weighing, tick: Tick) -> int:
-    """Bytes of all pieces but those saved outside of every call, as by a loss that is a function.
+def _told(pieces: list[Any], untold: set[int], tick: Tick) -> int:
+    """Bytes of the pieces that torch reports when they are given back."""
+    return sum(piece.size for piece in pieces if id(piece) not in untold and _is_there(piece, tick))
+
+
+def _saved_outside(weighing: Weighing) -> set[int]:
+    """The ids of pieces that were saved outside of every call, as by a loss that is a function.
 
     These were taken while nobody asked, and torch does not report when such blocks are given back.
     """
     asked = [(call.ticks[0].sequence, call.ticks[-1].sequence) for call in weighing.calls]
-    return sum(
-        piece.size
+    return {
+        id(piece)
         for piece in weighing.pieces.all
-        if _is_there(piece, tick)
-        and (piece.sequence < 0 or any(first <= piece.sequence < last for first, last in asked))
-    )
+        if piece.sequence >= 0 and not any(first <= piece.sequence < last for first, last in asked)
+    }
 
 
-def _by_layer(weighing: Weighing, tick: Tick) -> dict[int, int]:
+def _by_layer(pieces: list[Any], tick: Tick) -> dict[int, int]:
     """By layer, the bytes that are saved for its backward; -1 is the loss."""
     by: dict[int, int] = {}
-    for piece in weighing.pieces.all:
+    for piece in pieces:
         if piece.category == "activation" and _is_there(piece, tick):
             by[piece.layer] = by.get(piece.layer, 0) + piece.size
     return by
@@ -178,12 +205,15 @@ def _row(name: str, kind: str, calls: int) -> dict[str, Any]:
 
 def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
     """The categories at their most, and the layers."""
-    moments = [tick for call in weighing.calls for tick in (call.ticks[0], call.ticks[-1])]
-    each = [(_held(weighing, tick), tick) for tick in moments]
+    each = [
+        (_held(pieces, tick), tick)
+        for call, pieces in _in_turn(weighing)
+        for tick in (call.ticks[0], call.ticks[-1])
+    ]
     most = {name: max((held[name] for held, _ in each), default=0) for name in CATEGORIES}
     if each:
         _, fullest = max(each, key=lambda pair: pair[0]["activation"])
-        for layer, size in _by_layer(weighing, fullest).items():
+        for layer, size in _by_layer(weighing.pieces.all, fullest).items():
             table.row(layer)["activation"] = size
     for piece in weighing.pieces.all:
         if piece.category in ("parameter", "buffer"):
