@@ -30,9 +30,10 @@ demo: $(VENV)/.demo
 	@echo "  PNG    $(CURDIR)/demo.timeline/report.png"
 	@echo "  HTML   $(CURDIR)/demo.timeline/report.html (opens from disk, needs no network)"
 
-# pytest comes last, so that its summary is the last line.
+# pytest comes last, so that its summary is the last line. Most tests wait for processes of their
+# own, so two at a time take little more than half as long.
 test: lint
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
