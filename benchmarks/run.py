@@ -24,6 +24,7 @@ import micro
 import peaks
 import ranks
 import runners
+import saved
 import tables
 import turns
 from measure import Failed, Run, measure
@@ -134,6 +135,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "children": lambda quick, _: {"children": children.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
+    "saved": lambda quick, _: {"saved": saved.measure_all(quick=quick)},
     "anatomy": lambda quick, _: {"anatomy": anatomy.measure_all(quick=quick)},
     "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},
 }
@@ -161,6 +163,8 @@ def main() -> int:
     print(tables.document(results))
     if "peaks" in results:
         print(peaks.table(results["peaks"]))
+    if "saved" in results:
+        print(saved.table(results["saved"]))
     if "anatomy" in results:
         print(anatomy.table(results["anatomy"]))
     print(*failed, sep="\n", file=sys.stderr)
