@@ -41,7 +41,7 @@ def _packed_sequences(note: Callable[[str], None]) -> None:
     takes minutes here and keeps other tensors. The rows of a packed sequence are as many as those
     of one sequence of that length in a batch of one, for which there is one kernel.
     """
-    lstm = torch._VF.lstm  # type: ignore[attr-defined]
+    lstm = torch._VF.lstm
 
     def followed(*args: Any) -> Any:
         packed = len(args) == 9 and isinstance(args[2], tuple | list)
@@ -52,7 +52,7 @@ def _packed_sequences(note: Callable[[str], None]) -> None:
         out, last, last_cell = lstm(data.unsqueeze(1), (hidden[:, :1], cell[:, :1]), *rest, False)
         return out.squeeze(1), last.expand_as(hidden), last_cell.expand_as(cell)
 
-    torch._VF.lstm = followed  # type: ignore[attr-defined]
+    torch._VF.lstm = followed
 
 
 def _one_kernel(data: torch.Tensor, sizes: Any, state: Any) -> bool:
