@@ -87,7 +87,7 @@ def analyze(recording: Recording) -> Analysis:
         limits=recording.limits,
         headroom=headroom,
         death=death,
-        anatomy=take_apart(recording.anatomy, summaries),
+        anatomy=take_apart(recording.anatomy, summaries, instances, start),
         devices=device_memories(recording, readings),
         snapshots=recording.snapshots,
         alive=recording.alive,

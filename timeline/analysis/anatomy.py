@@ -6,13 +6,14 @@ Each part has a measurement of its own; what is left when all of them are taken 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from timeline.analysis.expected import expected
-from timeline.analysis.types import HOST, PhaseSummary
+from timeline.analysis.types import HOST, Instances, PhaseSummary
 from timeline.recording.anatomy import CATEGORIES, Anatomy, WeighedLayer, WeighedPhase
 from timeline.recording.types import UNKNOWN
+from timeline.units import format_bytes
 
 BEFORE = "before_model"
 FILES = "mapped_files"
@@ -21,6 +22,9 @@ UNEXPLAINED = "unexplained"
 
 PARTS = (BEFORE, *CATEGORIES, FILES, KEPT, UNEXPLAINED)
 """Of a peak, in the order in which every view shows them."""
+
+_TOLD = 0.01
+"""Of the growth: a smaller difference between the weighed step and others needs no sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,16 @@ class Anatomized:
 def take_apart(
     weighed: Anatomy | None,
     phases: Sequence[PhaseSummary],
+    instances: Instances,
+    start_ns: int,
 ) -> Anatomized | None:
     """Take the peaks of a run's phases apart by its weighed step; None where none was.
 
     Args:
         weighed: the step.
         phases: of the run, for their peaks.
+        instances: of the run, to tell the weighed step from those after it.
+        start_ns: when the run began, monotonic: 0 of the instances' times.
     """
     if weighed is None:
         return None
@@ -111,7 +119,13 @@ def take_apart(
         _composition(each, weighed, peaks[path], expected(weighed, path))
         for path, each in highest.items()
     )
-    return Anatomized(weighed, compositions, tuple(_notes(weighed, compositions)))
+    step = weighed.began_ns - start_ns, weighed.ended_ns - start_ns
+    notes = [
+        *_raised(compositions, max(peaks.values(), default=0), instances, step),
+        *_higher(compositions),
+        *_notes(weighed, compositions),
+    ]
+    return Anatomized(weighed, compositions, tuple(notes))
 
 
 def _composition(
@@ -154,6 +168,44 @@ def _composition(
         parts=tuple(parts),
         layers=tuple((weighed.layers[number], size) for number, size in known),
     )
+
+
+def _raised(
+    compositions: Sequence[Composition], highest: int, instances: Instances, step: tuple[int, int]
+) -> Iterator[str]:
+    """Whether the highest phase of the run was the weighed one, above all that came after it.
+
+    Of the step's begin and end, and by the table's peaks: a phase may be highest as it begins, just
+    before its first tick.
+    """
+    for each in compositions:
+        if each.path not in instances.paths:
+            continue
+        these = instances.path == instances.paths.index(each.path)
+        later = these & (instances.begin_ns >= step[1])
+        weighed = these & ~later & (instances.end_ns > step[0])
+        if not later.any() or not weighed.any() or instances.peak[weighed].max() < highest:
+            continue
+        above = highest - int(instances.peak[later].max())
+        if above > _TOLD * each.grown:
+            yield (
+                f"the highest {each.path} is the weighed one, {format_bytes(above)} above all "
+                "after it: what weighing notes lies on the same heap, and may have raised it"
+            )
+
+
+def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
+    """Where another step went above the weighed one: nobody took that apart."""
+    told = [
+        f"{each.path} by {format_bytes(each.higher)}"
+        for each in compositions
+        if each.higher > _TOLD * each.grown
+    ]
+    if told:
+        yield (
+            "another step went higher than the weighed one, and what it went higher is a part of "
+            f"what is unexplained: {', '.join(told)}"
+        )
 
 
 def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:

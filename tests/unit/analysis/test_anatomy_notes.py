@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from timeline.analysis.anatomy import take_apart
+from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
+from timeline.recording.anatomy import CATEGORIES, Anatomy, Moment, WeighedPhase
+
+MIB = 1 << 20
+PATH = "step/backward"
+START = 1000
+
+
+def notes_of(peaks, weighed=1):
+    """Of a run whose steps peaked so many MiB, 100 of them before the model."""
+    count = len(peaks)
+    begin = np.arange(count) * 10
+    none, no = np.full(count, -1), np.zeros(count, bool)
+    columns = (begin, begin + 5, no, none, none, none, none, np.array(peaks) * MIB, none, ~no)
+    instances = Instances(np.zeros(count, int), *columns, {}, (PATH,))
+    peak = PhasePeak(max(peaks) * MIB, 0, 0, True, 0)
+    summary = PhaseSummary(PATH, count, 0, 5 * count, 1.0, 0, {HOST: peak})
+    began = START + 10 * weighed
+    at = Moment(began, 100 * MIB, 0, 0, 0)
+    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, dict.fromkeys(CATEGORIES, 0), ())
+    step = Anatomy(
+        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (), 0, (), (), ("cpu",), ()
+    )
+    return take_apart(step, (summary,), instances, START).notes
+
+
+def test_a_peak_of_the_weighed_step_above_all_later_ones_says_that_weighing_may_have_raised_it():
+    (note,) = notes_of([150, 225, 205, 210])
+    assert note.startswith("the highest step/backward is the weighed one, 15.0 MiB above")
+
+
+def test_a_later_step_above_the_weighed_one_says_by_how_much():
+    (note,) = notes_of([150, 200, 205, 223])
+    assert note.endswith("is unexplained: step/backward by 23.0 MiB")
+
+
+@pytest.mark.parametrize("peaks", [[150, 200], [150, 200, 200, 200], [150, 200, 199, 201]])
+def test_where_no_step_comes_after_it_or_all_are_as_high_nothing_is_said(peaks):
+    assert notes_of(peaks) == ()
