@@ -102,6 +102,12 @@ def test_choices_stand_side_by_side(target, capsys):
         (["torchvision:resnet18", "--compare", "batch=8,many"], "not 'many'"),
         (["--limit", "0", "nothing.py"], "--limit 0 cannot be"),
         (["-m"], "-m names no module"),
+        (["torchvision:resnet18", "--input", "3x64x64", "--fit", "300MiB"],
+         "CUDA's context alone, about"),
+        (["torchvision:resnet18", "--input", "3x64x64", "--optimizer", "adam,lr=x"],
+         "option lr takes a number, and not 'x'"),
+        (["torchvision:resnet18", "--input", "3x64x64", "--optimizer", "sgd,nesterov=maybe"],
+         "option nesterov takes true or false, and not 'maybe'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_a_sentence(words, sentence, capsys):

@@ -79,7 +79,13 @@ def fit(options: argparse.Namespace) -> int:
         raise UsageError("--fit is for a model: a script has its batch in its own hands")
     card = cards.find(options.fit)
     # Of what a program sees the context takes a part, and the allocator has the rest.
-    room = card.visible - context(as_the_rules_see_it(options.fit)).expected
+    taken = context(as_the_rules_see_it(options.fit)).expected
+    room = card.visible - taken
+    if room <= 0:
+        raise UsageError(
+            f"--fit {options.fit}: CUDA's context alone, about {format_bytes(taken)}, does not fit "
+            f"into {format_bytes(card.visible)}: give a larger card"
+        )
     found = largest_batch(
         lambda batch: one(options, capacity=room, batch=batch, gpu=options.fit),
         lambda estimate: not estimate.out_of_memory,

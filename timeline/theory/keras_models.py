@@ -65,8 +65,18 @@ def application(name: str, sizes: tuple[int, ...] | None) -> Callable[[], Any]:
     options = {"input_shape": sizes} if sizes else {}
 
     def make() -> Any:
-        with keras.device("meta"):
-            return known[name](weights=None, **options)
+        try:
+            with keras.device("meta"):
+                return known[name](weights=None, **options)
+        except ValueError as error:
+            if not sizes:
+                raise
+            first = keras.config.image_data_format() == "channels_first"
+            order = "channels x height x width" if first else "height x width x channels"
+            raise UsageError(
+                f"keras:{name} does not take an input of {'x'.join(map(str, sizes))} ({error}): "
+                f"sizes are {order}, such as {'3x224x224' if first else '224x224x3'}"
+            ) from error
 
     make.__qualname__ = f"keras:{name}"  # what a sentence calls it, if it fails
     return make

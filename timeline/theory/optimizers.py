@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ def parse(text: str) -> tuple[type[torch.optim.Optimizer], dict[str, object]]:
     """The class and options in a text such as ``sgd,momentum=0.9,foreach=false``.
 
     Raises:
-        UsageError: there is no such optimizer, or an option is no ``name=value``.
+        UsageError: there is no such optimizer, or an option is no ``name=value`` or its value of
+            another kind than its default.
     """
     name, *rest = text.split(",")
     found = known().get(name.strip().lower())
@@ -66,14 +68,30 @@ def parse(text: str) -> tuple[type[torch.optim.Optimizer], dict[str, object]]:
             f"{', '.join(sorted(known()))}"
         )
     options: dict[str, object] = {}
+    taken = inspect.signature(found).parameters
     for each in rest:
         key, equals, value = each.partition("=")
         if not equals or not key.strip().isidentifier():
             raise UsageError(f"{each!r} is no option of an optimizer: write name=value")
-        options[key.strip()] = _value(value.strip())
+        key, value = key.strip(), value.strip()
+        options[key] = _value(value)
+        if key in taken:
+            _check(key, value, options[key], taken[key].default)
     if found is torch.optim.SGD:
         options.setdefault("lr", 1e-3)  # before torch 2.2 it had no default
     return found, options
+
+
+def _check(key: str, text: str, value: object, default: object) -> None:
+    """torch compares a number with whatever it is given, and takes any text for true."""
+    wanted = ""
+    if isinstance(default, bool):
+        wanted = "" if isinstance(value, bool) else "true or false"
+    elif isinstance(default, int | float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        wanted = "" if is_number else "a number"
+    if wanted:
+        raise UsageError(f"the optimizer's option {key} takes {wanted}, and not {text!r}")
 
 
 def _value(text: str) -> object:

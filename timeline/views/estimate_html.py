@@ -146,7 +146,7 @@ def _chart(estimate: Estimate, card: Card, measured: Measured | None) -> Any:
                     line_width=2, line_dash=dash,
                 )  # fmt: skip
     room = card.visible - estimate.context.expected
-    if room <= 2 * max(estimate.peak_reserved, 1):
+    if 0 < room <= 2 * max(estimate.peak_reserved, 1):
         plot.add_layout(Span(location=room, dimension="width", line_color=_RED,
                              line_dash="dashed"))  # fmt: skip
         highest = max(highest, room)

@@ -89,7 +89,7 @@ def _draw(
                           linewidth=1.2, linestyle=style, drawstyle="steps-post")  # fmt: skip
     room = card.visible - estimate.context.expected
     top = most * 1.08
-    if room <= most * FURTHEST:
+    if 0 < room <= most * FURTHEST:
         top = max(top, room * 1.08)
         axes.axhline(room, color=palette.peak, linewidth=1.0, linestyle=(0, (5, 3)))
         axes.text(data.length * 0.005, room, f"{card.title}, less CUDA's context: "
