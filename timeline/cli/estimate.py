@@ -157,7 +157,8 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
         steps=followed.tape.steps,
         settings=Settings.parse(settings) if settings else None,
     )
-    return Found(replace(made, assumptions=(*followed.notes, *made.assumptions)))
+    assumptions = (*followed.notes, *made.assumptions)
+    return Found(replace(made, assumptions=assumptions, cut_off=followed.cut_off))
 
 
 def _check(options: argparse.Namespace, is_script: bool) -> None:

@@ -84,6 +84,7 @@ def _estimate(found: Any) -> Estimate:
         out_of_memory=str(found["out_of_memory"]),
         assumptions=tuple(map(str, found["assumptions"])),
         not_counted=tuple(map(str, found["not_counted"])),
+        cut_off=str(found.get("cut_off", "")),  # documents of before have none
     )
 
 

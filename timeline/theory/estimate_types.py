@@ -73,6 +73,8 @@ class Estimate:
         out_of_memory: the sentence of the allocation that found no room; ``""`` where all did.
         assumptions: what was taken for granted.
         not_counted: what has no rule.
+        cut_off: why the program was not followed to where its training repeats itself; ``""`` if
+            it was.
     """
 
     title: str
@@ -91,6 +93,7 @@ class Estimate:
     out_of_memory: str = ""
     assumptions: tuple[str, ...] = ()
     not_counted: tuple[str, ...] = ()
+    cut_off: str = ""
 
     @property
     def fits(self) -> bool:

@@ -14,7 +14,7 @@ from timeline.units import format_bytes
 from timeline.views.chart.ticks import byte_ticks
 from timeline.views.course import STACK, Measured, drawn
 from timeline.views.estimate_json import verdict
-from timeline.views.estimate_text import fit_sentence
+from timeline.views.estimate_text import cut_sentence, fit_sentence
 from timeline.views.page.words import escaped
 from timeline.views.palette import phase_colors
 from timeline.views.parts import LABELS, colors
@@ -40,6 +40,7 @@ border-bottom:1px solid var(--grid);text-align:left;font-weight:normal;overflow-
 th{color:var(--faint)}
 td.n,th.n{text-align:right;white-space:nowrap}
 i.swatch{display:inline-block;width:12px;height:12px;margin-right:8px;border-radius:2px}
+.key{display:inline-block;margin-right:18px}
 """
 
 
@@ -76,9 +77,11 @@ def render(estimate: Estimate, card: Card, *, measured: Measured | None = None) 
         (
             f"<h1>{title}</h1>",
             f'<p class="faint">predicted for {escaped(card.title)}, without a GPU</p>',
+            f'<p class="no">{escaped(cut_sentence(estimate))}</p>' if estimate.cut_off else "",
             f'<p class="{verdict(estimate, card)}">{escaped(fit_sentence(estimate, card))}</p>',
             _tiles(estimate),
             chart,
+            _phase_keys(estimate),
             '<p class="faint">Along the axis: what the allocator is asked for, one after the '
             "other. Drag to move, wheel to zoom; a click on a key hides its area.</p>",
             _categories(estimate),
@@ -205,6 +208,16 @@ def _lane(phases: tuple[tuple[int, int, str], ...], across: Any) -> Any:
     lane.quad("begin", "end", 0.95, 0.05, source=source, color="color", line_width=0)
     lane.yaxis.visible = False
     return lane
+
+
+def _phase_keys(estimate: Estimate) -> str:
+    """What the colours of the lane stand for: a box there has no room for its name."""
+    tints = phase_colors(name for _, _, name in drawn(estimate).phases)
+    keys = "".join(
+        f'<span class="key"><i class="swatch" style="background:{tint}"></i>{escaped(name)}</span>'
+        for name, tint in tints.items()
+    )
+    return f'<p class="faint">{keys}</p>' if keys else ""
 
 
 def _tiles(estimate: Estimate) -> str:

@@ -60,6 +60,7 @@ def document(estimate: Estimate, card: Card) -> dict[str, Any]:
         "steps": estimate.steps,
         "capacity": estimate.capacity,
         "out_of_memory": estimate.out_of_memory,
+        "cut_off": estimate.cut_off,
         "assumptions": list(estimate.assumptions),
         "not_counted": list(estimate.not_counted),
         "course": _course(estimate.course),

@@ -11,13 +11,16 @@ from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
 from timeline.units import format_bytes
 from timeline.views.course import STACK, Drawn, Measured, drawn
-from timeline.views.estimate_text import fit_sentence
+from timeline.views.estimate_text import cut_sentence, fit_sentence
 from timeline.views.palette import PALETTES, Theme, ink_on, phase_colors
 from timeline.views.parts import LABELS, colors
 from timeline.views.png import as_shipped
 
 FURTHEST = 2.0
 """Times the highest reserved: a card with more is told in words, or the stack would be a strip."""
+
+PHASES_NAMED = 8
+"""Phases that have a key; an estimate has hardly more."""
 
 _WIDTH, _HEIGHT, _DPI = 10.0, 5.4, 200
 
@@ -67,8 +70,8 @@ def _draw(
     palette = PALETTES[theme]
     data = drawn(estimate)
     left, width = 0.085, 0.895
-    axes = figure.add_axes((left, 0.27, width, 0.58), facecolor="none")
-    lane = figure.add_axes((left, 0.205, width, 0.045), facecolor="none")
+    axes = figure.add_axes((left, 0.29, width, 0.55), facecolor="none")
+    lane = figure.add_axes((left, 0.23, width, 0.045), facecolor="none")
     tints = colors(theme)
     most = max(data.reserved.max(initial=1), estimate.peak_allocated)
     if measured is not None:
@@ -105,6 +108,7 @@ def _draw(
     _lane(lane, data, palette)
     _words(figure, estimate, card, palette)
     _keys(figure, tints, palette, measured, left)
+    _phase_keys(figure, data, palette, left)
 
 
 def _axes(axes: Any, palette: Any, top: float) -> None:
@@ -158,6 +162,9 @@ def _words(figure: Any, estimate: Estimate, card: Card, palette: Any) -> None:
         fontsize=9,
         parse_math=False,
     )
+    if estimate.cut_off:
+        cut = lettering.fit(lettering.drawable(cut_sentence(estimate)), 9, 9.6)
+        figure.text(0.02, 0.86, cut, color=palette.peak, fontsize=9, parse_math=False)
     figure.text(0.02, 0.03, fit_sentence(estimate, card), color=palette.ink, fontsize=9)
     figure.text(0.98, 0.03, "along the axis: what the allocator is asked for, one after the other",
                 color=palette.faint, fontsize=7.5, ha="right")  # fmt: skip
@@ -176,11 +183,35 @@ def _keys(figure: Any, tints: Any, palette: Any, measured: Measured | None, left
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(left - 0.012, 0.075),
+        bbox_to_anchor=(left - 0.012, 0.085),
         ncol=5,
         frameon=False,
         fontsize=8,
         labelcolor=palette.ink,
         handlelength=1.3,
         columnspacing=1.6,
+    )
+
+
+def _phase_keys(figure: Any, data: Drawn, palette: Any, left: float) -> None:
+    """One row under the lane: a box there is mostly too narrow for its name."""
+    from matplotlib.patches import Patch
+
+    tints = phase_colors(name for _, _, name in data.phases)
+    names = list(tints)[:PHASES_NAMED]
+    handles = [Patch(color=tints[name], label=name.split("/")[-1]) for name in names]
+    if len(tints) > len(names):
+        handles.append(Patch(color="none", label=f"and {len(tints) - len(names):,} more"))
+    if not handles:
+        return
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(left - 0.012, 0.235),
+        ncol=len(handles),
+        frameon=False,
+        fontsize=7.5,
+        labelcolor=palette.faint,
+        handlelength=1.0,
+        columnspacing=1.4,
     )

@@ -61,6 +61,8 @@ def list_of_cards(look: Look) -> str:
 def _heading(estimate: Estimate, card: Card, look: Look) -> list[str]:
     lines = look.lines(f"{estimate.title} on {card.title}, predicted", rest="  ")
     lines[0] = look.paint(lines[0], BOLD)
+    if estimate.cut_off:
+        lines += [look.paint(each, HOT) for each in look.lines(cut_sentence(estimate), rest="  ")]
     total = estimate.process_total
     lines += look.lines(
         f"Peak allocated {format_bytes(estimate.peak_allocated)} in {estimate.peak_phase}, "
@@ -88,6 +90,13 @@ def fit_sentence(estimate: Estimate, card: Card) -> str:
         return f"It may fit into {room}: what is known is not enough to tell"
     short = f": {format_bytes(-spare)} too much" if spare < 0 else ""
     return f"It does not fit into {room}{short}"
+
+
+def cut_sentence(estimate: Estimate) -> str:
+    """That the program was not followed far enough, where it was not."""
+    if not estimate.cut_off:
+        return ""
+    return f"Cut off: {estimate.cut_off}; what comes after may need more"
 
 
 def _categories(estimate: Estimate, look: Look) -> list[str]:

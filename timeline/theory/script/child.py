@@ -96,7 +96,7 @@ class Following:
             self._exit(0)
 
         def left(code: int = 0) -> None:
-            self.end(f"the script ended itself with os._exit({code})")
+            self.end(f"the script ended itself with os._exit({code})", "left")
 
         sys.excepthook = failed
         os._exit = left  # type: ignore[assignment]
@@ -115,9 +115,9 @@ class Following:
         at = f" at {os.path.basename(where.filename)}:{where.lineno}" if where else ""
         self.end(f"stopped after {self.asked['limit_s']:g} s{at}")
 
-    def end(self, sentence: str) -> None:
-        """It has been followed far enough, or is over."""
-        if self.write("followed", sentence):
+    def end(self, sentence: str, outcome: str = "followed") -> None:
+        """It has been followed far enough, or is over, or was cut off where there is a sentence."""
+        if self.write(outcome, sentence):
             self._exit(0)
         threading.Event().wait()  # another thread is writing, and ends the process
 

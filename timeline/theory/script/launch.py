@@ -42,6 +42,7 @@ class Followed:
         trained: whether it ran a backward at all.
         notes: what was taken for granted, in sentences.
         printed: the last lines that it printed.
+        cut_off: why it was not followed to where its training repeats itself; empty if it was.
     """
 
     tape: Tape
@@ -49,6 +50,7 @@ class Followed:
     trained: bool
     notes: tuple[str, ...]
     printed: str
+    cut_off: str = ""
 
 
 def follow(
@@ -111,13 +113,15 @@ def _read(found: dict[str, Any], title: str, said: str) -> Followed:
         raise FollowingError(f"{title} cannot be followed with this torch: {sentence}")
     steps = int(found["steps"])
     notes = list(found["notes"])
+    cut_off = ""
     if found["outcome"] == "raised":
         if not steps:
             raise FollowingError(f"{title} cannot be followed: {sentence}{_hint(sentence)}")
-        notes.insert(0, f"the script failed after {steps} steps ({sentence}): what it would have "
-                        "done then is not known")  # fmt: skip
-    elif sentence:
+        cut_off = f"the script failed after {steps} steps ({sentence})"
+    elif found["outcome"] == "left":
         notes.insert(0, sentence)
+    else:
+        cut_off = sentence
     if not found["forwards"]:
         raise FollowingError(
             f"{title} called no model: there is nothing to estimate"
@@ -126,7 +130,9 @@ def _read(found: dict[str, Any], title: str, said: str) -> Followed:
         )
     if not found["backwards"]:
         notes.insert(0, "the script trained nothing: its inference is estimated")
-    return Followed(load(found["tape"]), steps, bool(found["backwards"]), tuple(notes), said)
+    return Followed(
+        load(found["tape"]), steps, bool(found["backwards"]), tuple(notes), said, cut_off
+    )
 
 
 def _hint(sentence: str) -> str:
