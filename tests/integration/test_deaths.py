@@ -112,6 +112,7 @@ def _killed_by_hand(path: str, command: list[str], cwd: Path) -> None:
             command, cwd=cwd, env=clean_environment(), stderr=subprocess.DEVNULL
         )
         os.eventfd_read(struck)
+        time.sleep(0.5)  # on a busy machine the last sample may be long ago
         launcher.kill()
         launcher.wait()
         control.write_text("0")

@@ -13,6 +13,7 @@ from timeline.theory.cuda import autocast  # noqa: E402
 from timeline.theory.cuda.rules import GROUPS  # noqa: E402
 from timeline.theory.estimating import platform_of, tape_of  # noqa: E402
 from timeline.theory.following import following  # noqa: E402
+from timeline.theory.job import job_of  # noqa: E402
 from timeline.theory.loop import Loop  # noqa: E402
 from timeline.theory.predicting import predict  # noqa: E402
 from timeline.theory.tape import Act  # noqa: E402
@@ -162,16 +163,8 @@ def small():
 
 
 def tape(steps, **options):
-    return tape_of(
-        small(),
-        "adamw",
-        "3x32x32",
-        batch=64,
-        dtype=None,
-        loss="cross_entropy",
-        loop=Loop(steps=steps, **options),
-        platform=PLATFORM,
-    )
+    job = job_of(small(), "adamw", "3x32x32", batch=64, loss="cross_entropy")
+    return tape_of(job, dtype=None, loop=Loop(steps=steps, **options), platform=PLATFORM)
 
 
 @pytest.mark.parametrize(
