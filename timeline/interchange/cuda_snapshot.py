@@ -17,7 +17,7 @@ import numpy as np
 from timeline.errors import DamagedRecordingError, NoRecordingError
 from timeline.interchange.snapshot_frames import describe
 from timeline.interchange.unpickling import loads
-from timeline.recording.format import SIZE_LIMIT
+from timeline.recording.format import LIMIT, SIZE_LIMIT
 from timeline.recording.types import (
     Alive,
     Channel,
@@ -123,6 +123,13 @@ def _assemble(
     facts: dict[str, str],
     alive: tuple[Alive, ...],
 ) -> Recording:
+    # What ran out of memory is no event of an allocator that follows its trace, and may come last.
+    began, ended = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
+    if not 0 <= ended - began <= LIMIT or began < 0:
+        raise ValueError("its times cannot be right")
+    # Torch tells the time of day; a recording's times are of a clock that began some time ago.
+    t = t - began
+    marks = replace(marks, begun_ns=marks.begun_ns - began, t_ns=marks.t_ns - began)
     exact = not figures.disagreements
     reason = "" if exact else "sizes are what was asked for, rounded"
     names = {"allocated": figures.allocated, "reserved": figures.reserved}
@@ -133,8 +140,6 @@ def _assemble(
         if len(column) and not 0 <= column.min() <= column.max() <= SIZE_LIMIT:
             raise ValueError(f"{name} would be {int(column.max()):,} bytes")
         series[channel.name] = Series(channel, t, t, column, column, np.zeros(len(t), np.int64))
-    # What ran out of memory is no event of an allocator that follows its trace, and may come last.
-    start, end = (int(most(t.tolist() + marks.t_ns.tolist())) for most in (min, max))
     return Recording(
         path=path,
         format=0,
@@ -143,9 +148,9 @@ def _assemble(
             cwd="",
             host="",
             pid=0,
-            started_ns=start,
-            started_time_ns=start,
-            ended_ns=end,
+            started_ns=0,
+            started_time_ns=began,
+            ended_ns=ended - began,
             interval_ns=0,
             backend="cuda snapshot",
             end="exited",

@@ -130,7 +130,8 @@ def test_what_does_not_change_is_not_written_again(tmp_path):
         ledger.close()
         process.kill()
         process.wait()
-    assert len(np.load(tmp_path / "samples.processes.npy")) < 10
+    # Other children of this process may be there, and change.
+    assert len(np.load(tmp_path / "samples.processes.npy")) < 30
 
 
 def test_a_file_that_cannot_be_made_costs_the_table_and_not_the_sums(tmp_path):
