@@ -19,15 +19,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from timeline.cli.estimate_choices import compare, fit
 from timeline.cli.estimate_files import checked, over
-from timeline.cli.output import show, write_whole
-from timeline.cli.views import OfEstimate
+from timeline.cli.output import show
+from timeline.cli.views import OfEstimate, deliver
 from timeline.errors import UsageError
-from timeline.recorder.say import say
 from timeline.theory import cards
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
@@ -66,13 +64,7 @@ def run(arguments: list[str]) -> int:
         measured=over(options.over, found.estimate) if options.over else None,
         layers=options.layers,
     )
-    for path in outputs:
-        write_whole(path, partial(views.write, theme=options.theme or "light"))
-        say(f"wrote {path}")
-    if options.json:
-        show(views.json())
-    elif not outputs:
-        show(views.text(look_of(sys.stdout)))
+    deliver(views, outputs, theme=options.theme or "light", json=options.json)
     return 0
 
 

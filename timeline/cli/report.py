@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from functools import partial
 from pathlib import Path
 
 from timeline.analysis.analyze import analyze
-from timeline.cli.output import show, write_whole
-from timeline.cli.views import OfEstimate, OfRanks, OfRun, Views
+from timeline.cli.views import OfEstimate, OfRanks, OfRun, Views, deliver
 from timeline.errors import UsageError
 from timeline.interchange import estimates
 from timeline.interchange.loading import load
-from timeline.recorder.say import say
 from timeline.recording.group import find_group
-from timeline.views.terminal import look_of
 
 SUFFIXES = (".html", ".png", ".json", ".txt")
 
@@ -34,13 +29,7 @@ def run(arguments: list[str]) -> int:
     if options.theme and not any(each.suffix.lower() == ".png" for each in outputs):
         raise UsageError("--theme is for a chart: give -o FILE.png with it")
     views = _views(source)
-    for path in outputs:
-        write_whole(path, partial(views.write, theme=options.theme or "light"))
-        say(f"wrote {path}")
-    if options.json:
-        show(views.json())
-    elif not outputs:
-        show(views.text(look_of(sys.stdout)))
+    deliver(views, outputs, theme=options.theme or "light", json=options.json)
     return 0
 
 

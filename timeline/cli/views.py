@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from timeline.analysis.rank_types import RanksAnalysis
 from timeline.analysis.types import Analysis
+from timeline.cli.output import show, write_whole
+from timeline.recorder.say import say
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
 from timeline.theory.types import Breakdown
 from timeline.views import estimate_json, estimate_text, json, ranks_json, ranks_text, text
 from timeline.views.course import Measured
 from timeline.views.palette import Theme
-from timeline.views.terminal import Look
+from timeline.views.terminal import Look, look_of
 
 TEXT_FILE_WIDTH = 100
 
@@ -29,6 +34,21 @@ class Views(Protocol):
 
     def write(self, path: Path, *, theme: Theme) -> None:
         """Make a file, by the suffix of its name."""
+
+
+def deliver(views: Views, outputs: Sequence[Path], *, theme: Theme, json: bool) -> None:
+    """Write the files that were asked for, and show the document, or else the tables without any.
+
+    Raises:
+        TimelineError, OSError: a file cannot be written.
+    """
+    for path in outputs:
+        write_whole(path, partial(views.write, theme=theme))
+        say(f"wrote {path}")
+    if json:
+        show(views.json())
+    elif not outputs:
+        show(views.text(look_of(sys.stdout)))
 
 
 class OfRun:

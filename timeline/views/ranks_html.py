@@ -18,7 +18,7 @@ from timeline.analysis.rank_types import RankPhase, RanksAnalysis, RankSummary
 from timeline.analysis.rank_words import ranks_named
 from timeline.recording.types import Ints
 from timeline.units import format_bytes, format_duration
-from timeline.views.page.frame import asset, block, filled, policy, style
+from timeline.views.page.frame import asset, block, filled, policy, remarks_card, style
 from timeline.views.page.packing import Packer
 from timeline.views.page.phases import shown_path
 from timeline.views.page.words import escaped, script_json, visible
@@ -280,14 +280,7 @@ def _remarks(analysis: RanksAnalysis) -> str:
         ("Could not be measured", analysis.missing),
         ("To know about these figures", analysis.notes),
     )
-    blocks = [
-        f"<div><h2>{heading}</h2><ul>"
-        + "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
-        + "</ul></div>"
-        for heading, sentences in lists
-        if sentences
-    ]
-    return f'<section class="card remarks">{"".join(blocks)}</section>' if blocks else ""
+    return remarks_card(lists)
 
 
 def _duration(ns: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from importlib.resources import files
 
+from timeline.views.page.words import escaped
 from timeline.views.palette import PALETTES, Palette
 
 
@@ -68,3 +70,15 @@ def filled(template: str, values: dict[str, str]) -> str:
 def asset(name: str) -> str:
     """The text of a file of ``views/assets``."""
     return (files("timeline.views") / "assets" / name).read_text(encoding="utf-8")
+
+
+def remarks_card(lists: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A card with a heading and its sentences for each list that has some; else nothing."""
+    blocks = [
+        f"<div><h2>{heading}</h2><ul>"
+        + "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
+        + "</ul></div>"
+        for heading, sentences in lists
+        if sentences
+    ]
+    return f'<section class="card remarks">{"".join(blocks)}</section>' if blocks else ""

@@ -9,6 +9,7 @@ from timeline.views.family import band_channel, meaning
 from timeline.views.limits import shown_at_first
 from timeline.views.page.chart import MOST_LANES
 from timeline.views.page.colors import color_of_channel
+from timeline.views.page.frame import remarks_card
 from timeline.views.page.header import command, started
 from timeline.views.page.words import escaped
 
@@ -89,14 +90,7 @@ def remarks(analysis: Analysis) -> str:
         ("Could not be measured", analysis.missing),
         ("To know about these figures", analysis.notes),
     )
-    blocks = [
-        f"<div><h2>{heading}</h2><ul>"
-        + "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
-        + "</ul></div>"
-        for heading, sentences in lists
-        if sentences
-    ]
-    return f'<section class="card remarks">{"".join(blocks)}</section>' if blocks else ""
+    return remarks_card(lists)
 
 
 _HELP = (
