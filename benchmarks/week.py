@@ -24,14 +24,15 @@ import large  # noqa: E402
 SAMPLES, PHASES, INTERVAL_NS = 6_048_000, 1_000_000, 100_000_000
 
 SHOW = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 run, out = Path(sys.argv[1]), Path(sys.argv[2])
 said = {}
 def timed(name, call):
     wall, cpu = time.perf_counter(), time.process_time()
     value = call()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split(None, 1)[0]) >> 10
     said[name] = [time.perf_counter() - wall, time.process_time() - cpu, peak]
     return value
 from timeline import analyze, load

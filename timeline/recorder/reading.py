@@ -12,6 +12,12 @@ from __future__ import annotations
 import os
 import time
 from _thread import RLock
+from os import write
+
+try:
+    from os import pread
+except ImportError:  # Windows, where there is nothing to be read with it
+    pass
 
 try:
     import resource
@@ -88,33 +94,33 @@ class OwnMemory:
         # One thread after the other: what one has taken from the mark must not get its time after
         # another's reading, which would no longer see it.
         with self._one_at_a_time:
-            return self._read(now)
-
-    def _read(self, now: Callable[[], int]) -> Reading:
-        # RSS first: pread lets go of the GIL, and what comes after it is short. Another thread of
-        # this program may still run for a moment before the reset, since os.write lets go of the
-        # GIL too (and under the floor one more pread): what it takes and gives back there is lost.
-        rss = int(os.pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
-        begun = now()
-        before = _getrusage(0)
-        high_kib = before.ru_maxrss
-        if high_kib <= self._floor_kib:
-            status = os.pread(self._status, 4096, 0)
-            high_kib = _status_kib(status, b"VmHWM:")
-            rss = _status_kib(status, b"VmRSS:") << 10
-        os.write(self._clear_refs, b"5")
-        t = now()
-        # The two counters are read by different kernel paths, up to some hundred KiB apart.
-        high = max(high_kib << 10, rss)
-        unseen = 0
-        if t - begun > _INTERRUPTED_NS:
-            # RSS cannot have grown without a page fault, by whichever thread.
-            after = _getrusage(0)
-            faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
-            unseen = faults * _FAULT_BYTES
-        if high > self.overall:
-            self.overall = high
-        return begun, t, rss, high, unseen
+            # RSS first: pread lets go of the GIL, and what comes after it is short. Another thread
+            # of this program may still run for a moment before the reset, since write lets go of
+            # the GIL too (and under the floor one more pread): what it takes and gives back there
+            # is lost.
+            rss = int(pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
+            begun = now()
+            before = _getrusage(0)
+            high_kib = before.ru_maxrss
+            if high_kib <= self._floor_kib:
+                status = pread(self._status, 4096, 0)
+                high_kib = _status_kib(status, b"VmHWM:")
+                rss = _status_kib(status, b"VmRSS:") << 10
+            write(self._clear_refs, b"5")
+            t = now()
+            # The two counters are read by different kernel paths, up to some hundred KiB apart.
+            high = high_kib << 10
+            if high < rss:
+                high = rss
+            unseen = 0
+            if t - begun > _INTERRUPTED_NS:
+                # RSS cannot have grown without a page fault, by whichever thread.
+                after = _getrusage(0)
+                faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
+                unseen = faults * _FAULT_BYTES
+            if high > self.overall:
+                self.overall = high
+            return begun, t, rss, high, unseen
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -42,6 +42,7 @@ class Sampler:
         wait: Callable[[float], bool],
         share: float = 0.0,
         spent: Callable[[], int] = int,
+        paused: Callable[[], int] = int,
     ) -> None:
         """Nothing is read yet.
 
@@ -66,6 +67,7 @@ class Sampler:
         self._now = now
         self._wait = wait
         self._spent = spent
+        self._paused = paused
 
     def run(self) -> bool:
         """Read until told to end, until the process is gone, or until no more rows are kept.
@@ -85,7 +87,7 @@ class Sampler:
             if sample and not self._emit(*sample):
                 return False
             now = self._now()
-            ahead = self._interval - (now - start) % self._interval
+            ahead = self._interval - (now - start) % self._interval + self._paused()
             if self._share:
                 before, spent = spent, self._spent()
                 rest = self._rest(now - looked, spent - before, ahead)

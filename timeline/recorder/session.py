@@ -13,6 +13,7 @@ from _thread import RLock, get_ident
 from contextvars import ContextVar
 from errno import EBADF
 from itertools import count
+from os import write
 
 from timeline._version import __version__
 from timeline.recorder.reading import OwnMemory, open_own_memory, out_of_the_way
@@ -129,15 +130,16 @@ class Session:
             if path in self._brief:
                 self._hold((number, now, get_ident(), path, detail, up))
                 return number
-        self._write(self._begin_line(number, path, detail, up, get_ident(), self._reading()))
+        self._write(self._begin_line(number, path, detail, up, get_ident(), self._reading(now)))
         return number
 
     def _begin_line(
         self, number: int, path: str, detail: str, up: int, thread: int, reading: str
     ) -> str:
-        parent = f',"up":{up}' if up >= 0 else ""
         named = self._spelled.get((path, detail)) or self._spell(path, detail)
-        return f'{{"k":"b","i":{number},{named}{parent},"th":{thread}{reading}}}\n'
+        if up >= 0:
+            return f'{{"k":"b","i":{number},{named},"up":{up},"th":{thread}{reading}}}\n'
+        return f'{{"k":"b","i":{number},{named},"th":{thread}{reading}}}\n'
 
     def _spell(self, path: str, detail: str) -> str:
         """The keys of a phase's name, kept: a training begins the same few all the time."""
@@ -153,9 +155,9 @@ class Session:
             return
         # Only of phases that began while marks were dense; elsewhere there is nothing to look for.
         begun = self._begun.pop(number, None) if self._begun else None
+        now = self._now()
         if begun is not None:
             path, began_ns = begun
-            now = self._now()
             if now - began_ns < BRIEF_NS:
                 if len(self._brief) < NAMES_KEPT:
                     self._brief.add(path)
@@ -164,7 +166,7 @@ class Session:
                     return
             else:
                 self._brief.discard(path)
-        self._write(f'{{"k":"e","i":{number}{self._reading()}}}\n')
+        self._write(f'{{"k":"e","i":{number}{self._reading(now)}}}\n')
 
     def _hold(self, line: tuple[int, int, int, str, str, int]) -> None:
         self._held.append(line)
@@ -185,11 +187,12 @@ class Session:
 
     def text(self, text: str) -> None:
         """A text marks this moment."""
-        self._write(f'{{"k":"m","p":{quote(text)},"th":{get_ident()}{self._reading()}}}\n')
+        reading = self._reading(self._now())
+        self._write(f'{{"k":"m","p":{quote(text)},"th":{get_ident()}{reading}}}\n')
 
     def reading(self) -> None:
         """A bare reading, which belongs to no phase."""
-        self._write(f'{{"k":"r"{self._reading()}}}\n')
+        self._write(f'{{"k":"r"{self._reading(self._now())}}}\n')
 
     def reading_now(self) -> Reading | None:
         """A bare reading that is also given back, however dense marks are; None without one."""
@@ -277,20 +280,19 @@ class Session:
             except OSError:
                 pass
 
-    def _reading(self) -> str:
+    def _reading(self, now: int) -> str:
         """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
         own, device = self.own, self.device
-        now = self._now()
         if (own is None and device is None) or now < self._dry_until_ns:
             return f',"t":{now}'
-        gained = (now - self._refilled_ns) / READING_EVERY_NS
+        tokens = self._tokens + (now - self._refilled_ns) / READING_EVERY_NS
         self._refilled_ns = now
-        self._tokens = min(self._tokens + gained, READINGS_IN_A_BURST)
-        if self._tokens < 1:
+        self._tokens = tokens = tokens if tokens < READINGS_IN_A_BURST else READINGS_IN_A_BURST
+        if tokens < 1:
             # Once dry, stay so until a burst is worth it: phases are exact in runs, not at random.
             self._dry_until_ns = now + READINGS_IN_A_BURST // 2 * READING_EVERY_NS
             return f',"t":{now}'
-        self._tokens -= 1
+        self._tokens = tokens - 1
         # First the GPU's: the readings of the process lie close to the mark's own time.
         figures = device() if device is not None else ""
         if own is None:
@@ -302,8 +304,9 @@ class Session:
             own.close()
             self.missing(f"marks carry time alone from here: {error}")
             return f',"t":{self._now()}{figures}'
-        unseen = f',"x":{most}' if most else ""
-        return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}{figures}'
+        if most:
+            figures = f',"x":{most}{figures}'
+        return f',"t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{figures}'
 
     def _write(self, line: str) -> None:
         # Not in a forked child, whose lock may be held by a thread that it does not have.
@@ -313,34 +316,40 @@ class Session:
         with self._one_at_a_time:
             if self._held:
                 line = self._held_lines() + line
-            if self._fd >= 0:
-                self._append(self._fd, line)
-
-    def _append(self, fd: int, line: str) -> None:
-        data = line.encode("ascii", "backslashreplace")
-        try:
-            written = self._write_or_reopen(fd, data)
-        except OSError as error:
-            written = 0
-            self.lost = f"marks end here: {error.strerror}"
-        else:
-            if written == len(data):
+            if self._fd < 0:
                 return
-            self.lost = "marks end here: the disk is full"
+            data = line.encode("ascii", "backslashreplace")
+            written = 0
+            try:
+                written = write(self._fd, data)
+            except OSError as error:
+                self._write_again(error, data)
+            else:
+                if written < len(data):
+                    self._write_no_more("the disk is full", written)
+
+    def _write_again(self, error: OSError, data: bytes) -> None:
+        """Once, where a program closed every descriptor it has, as a daemon does."""
+        written = 0
+        if error.errno == EBADF:
+            try:
+                # Not made anew: a run directory that was deleted stays so.
+                self._fd = out_of_the_way(os.open(self._path, self._flags))
+                written = write(self._fd, data)
+            except OSError as another:
+                error = another
+            else:
+                if written == len(data):
+                    return
+                self._write_no_more("the disk is full", written)
+                return
+        self._write_no_more(str(error.strerror), 0)
+
+    def _write_no_more(self, why: str, written: int) -> None:
+        self.lost = f"marks end here: {why}"
         self._leave_a_cut(written)
         self.abandon()
         say(self.lost)
-
-    def _write_or_reopen(self, fd: int, data: bytes) -> int:
-        try:
-            return os.write(fd, data)
-        except OSError as error:
-            # A program that closes every descriptor it has, as a daemon does. Not made anew: a run
-            # directory that was deleted stays so.
-            if error.errno != EBADF:
-                raise
-        self._fd = out_of_the_way(os.open(self._path, self._flags))
-        return os.write(self._fd, data)
 
     def _leave_a_cut(self, written: int) -> None:
         """Say in the file that a line is lost, and its reading with it.

@@ -61,7 +61,8 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Let go of what is open."""
 
-        # It may have a `glance` besides: see `Streams.glance`.
+        # It may have a `glance` besides: see `Streams.glances`. And a `pauses`, which says for how
+        # long there will be nothing to read unless a glance wakes it, in nanoseconds.
 
 
 STREAMS: tuple[str, ...] = (
@@ -104,7 +105,14 @@ class Watched:
 
 
 class Streams:
-    """All streams of one recording, from their opening to their end."""
+    """All streams of one recording, from their opening to their end.
+
+    Attributes:
+        glances: for each stream that wants it, what to ask in the host's thread at each of its
+            samples, and whom to wake if there is something to read. It takes some microseconds, and
+            neither waits nor raises; a thread of its own that wakes as often to look takes a
+            hundred.
+    """
 
     def __init__(
         self,
@@ -125,7 +133,7 @@ class Streams:
         self._watched = watched
         self._opened = opened
         self._ending = False
-        self._glances: list[tuple[Callable[[], bool], Told]] = []
+        self.glances: list[tuple[Callable[[], bool], Told]] = []
         self._hosted = [
             Hosted(openers[name], watched, opened, name, self._join) for name in openers
         ]
@@ -144,21 +152,11 @@ class Streams:
         for hosted in self._hosted:
             hosted.join(until)
 
-    def glance(self) -> None:
-        """The host was sampled, in the thread that calls this: wake who has something to read.
-
-        A stream's ``glance`` says whether it has. It takes some microseconds, and neither waits nor
-        raises; a thread of its own that wakes as often to look takes a hundred.
-        """
-        for glance, told in self._glances:
-            if glance():
-                told.wake()
-
     def _join(self, hosted: Hosted, stream: Stream, others: Sequence[Stream]) -> None:
         """A stream was opened, with others; in its thread."""
         glance = getattr(stream, "glance", None)
         if glance is not None:
-            self._glances.append((glance, hosted.told))
+            self.glances.append((glance, hosted.told))
         for other in others:
             self._host(other)
 
@@ -262,6 +260,7 @@ class Hosted:
             wait=self.told.wait,
             share=stream.share,
             spent=time.thread_time_ns,
+            paused=getattr(stream, "pauses", int),
         )
         try:
             if not sampler.run():

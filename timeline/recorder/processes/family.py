@@ -77,7 +77,9 @@ class Family:
         """Whether the target's own children are others than when this was last asked, or a child
         has some, which may be. Never raises; one thread may ask while another looks.
         """
-        return any(member.bears for member in self.living) or self.target.has_others()
+        if self.living and any(member.bears for member in self.living):
+            return True
+        return self.target.has_others()
 
     def alive(self) -> bool:
         """Whether the target is; it is read."""
