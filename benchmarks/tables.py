@@ -268,6 +268,10 @@ def _of_micro(micro: dict[str, Any] | None) -> Iterable[Figure]:
     added = micro["modules"]["added"]
     text = "each of the two marks of a module's call"
     yield Figure(f"{text}, with its exact reading", added["sparse_us"] / 2, "µs", 12, 1)
+    least = micro["modules"]["bare"]["least_us"]
+    yield Figure(
+        "the least that it can be, in the same place without a recorder", least, "µs", None, 1
+    )
     yield Figure(f"{text}, where marks are dense", added["dense_us"] / 2, "µs", None, 1)
     yield Figure("added to a call inside a module's call", added["inner_us"], "µs", None)
 

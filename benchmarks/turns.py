@@ -2,8 +2,8 @@
 
 The machine's speed drifts by more than what is to be measured, within seconds when others use it,
 and where its memory happens to lie makes a process up to a tenth faster or slower for all of its
-life. So one recorded process works in turns of about a second, every other one with the sampler's
-process stopped, and each turn is compared with those before and after it. What that leaves out is
+life. So one recorded process works in turns of one step, every other one with the sampler's process
+stopped, and each turn is compared with those before and after it. What that leaves out is
 the marks, which the process makes in both: their number is told, and `micro.py` has their cost.
 """
 
@@ -123,10 +123,10 @@ def one_process(workload: str, steps: int, turns: int, interval_s: float) -> Tur
 
 def measure_all(workload: str, *, quick: bool, interval_s: float = 0.01) -> dict[str, Any]:
     """Some processes: the median of all their turns, and of each."""
-    steps = {"resnet18": 4, "mlp": 2000}[workload]
+    steps = {"resnet18": 1, "mlp": 500}[workload]
     found = []
     for number in range(2 if quick else 6):
-        found.append(one_process(workload, steps, 3 if quick else 24, interval_s))
+        found.append(one_process(workload, steps, 10 if quick else 90, interval_s))
         text = f"{workload:12} process {number + 1}: {statistics.median(found[-1].wall):.3f}"
         print(text, file=sys.stderr, flush=True)
     return {

@@ -1,12 +1,15 @@
 """What a call of a module costs: the outermost, which is marked, and the ones inside it.
 
-Prints one JSON document; run it bare and recorded, and subtract.
+Prints one JSON document; run it bare and recorded, and subtract. Bare, it also takes the least
+that a mark with a reading can be, in the same place.
 """
 
 import json
 import statistics
 import sys
 import time
+
+from least import prototype
 
 
 def main(repeats):
@@ -24,6 +27,7 @@ def main(repeats):
     one = Nothing().eval()
     x = torch.zeros(1)
     clock = time.perf_counter_ns
+    mark = prototype()
 
     def calls(module, count):
         took = []
@@ -35,11 +39,15 @@ def main(repeats):
 
     with torch.no_grad():
         calls(one, 200)
-        sparse, dense, inner = [], [], []
+        sparse, dense, inner, least = [], [], [], []
         for _ in range(repeats):
             # Marks that come rarely all carry a reading: rest until there is room for 200 calls.
             time.sleep(0.4)
             sparse += calls(one, 200)
+            for _ in range(200):
+                begun = clock()
+                mark()
+                least.append(clock() - begun)
             # Then past it: marks that carry time alone.
             calls(one, 2000)
             dense += calls(one, 500)
@@ -51,6 +59,7 @@ def main(repeats):
                 "sparse_us": statistics.median(sparse) / 1000,
                 "dense_us": statistics.median(dense) / 1000,
                 "inner_us": statistics.median(inner) / 1000,
+                "least_us": statistics.median(least) / 1000,
             }
         )
     )
