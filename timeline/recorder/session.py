@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from _thread import RLock, get_ident
 from contextvars import ContextVar
-from errno import EBADF
 from itertools import count
 from os import write
 
 from timeline._version import __version__
-from timeline.recorder.reading import OwnMemory, open_own_memory, out_of_the_way
-from timeline.recorder.say import say
+from timeline.recorder.marks_file import FULL, MarksFile, quote
+from timeline.recorder.reading import OwnMemory, open_own_memory
 
 # Set here and not imported: typing and threading would bring collections, re and functools, 2 MiB,
 # into a program that may not want them, or that has a module of such a name beside its script.
@@ -63,19 +61,13 @@ NAMES_KEPT = 256
 """Of a program that names each phase anew, the first so many are kept spelled out; 30 KiB."""
 
 
-class Session:
+class Session(MarksFile):
     """The writer of one process's ``events.<pid>.jsonl``, and its exact readings.
-
-    A disk that is full or a descriptor that the program closed ends the writing, not the program:
-    ``lost`` then says why.
 
     Attributes:
         exact: whether marks take readings that reset what they read.
         device: gives what a mark tells of the GPUs, as JSON keys; None while torch uses none.
     """
-
-    # Held here, and not looked up: a test that freezes its clock must not freeze this one.
-    _now = staticmethod(time.monotonic_ns)
 
     def __init__(self, directory: str, *, exact: bool) -> None:
         """Open the file and write its first line.
@@ -89,7 +81,7 @@ class Session:
         """
         self.directory = directory
         self.pid = os.getpid()
-        self.lost = ""
+        super().__init__(directory, self.pid)
         self.exact = exact
         self.device: Callable[[], str] | None = None
         self._tokens = float(READINGS_IN_A_BURST)
@@ -101,12 +93,6 @@ class Session:
         self._brief: set[str] = set()
         self._passing: tuple[tuple[int, int, int], Open] | None = None
         self._one_at_a_time = RLock()
-        # As timeline.recording.format.events_name: not imported, two modules into every program.
-        # Absolute: the program may go to another directory before it has to be opened again.
-        self._path = os.path.abspath(os.path.join(directory, f"events.{self.pid}.jsonl"))
-        self._flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        self._flags |= getattr(os, "O_BINARY", 0)
-        self._fd = out_of_the_way(os.open(self._path, self._flags | os.O_CREAT, 0o644))
         own, why = open_own_memory() if exact else (None, "")
         self.own: OwnMemory | None = own
         python = ".".join(map(str, sys.version_info[:3]))
@@ -269,16 +255,11 @@ class Session:
 
     def abandon(self) -> None:
         """Close the descriptors and write nothing: in a forked child the file is the parent's."""
-        fd, self._fd = self._fd, -1
+        super().abandon()
         own, self.own = self.own, None
         self._held.clear()
         if own is not None:
             own.close()
-        if fd >= 0:
-            try:
-                os.close(fd)
-            except OSError:
-                pass
 
     def _reading(self, now: int) -> str:
         """The time of a mark and, unless marks are too dense for it, its reading, as JSON keys."""
@@ -319,60 +300,13 @@ class Session:
             if self._fd < 0:
                 return
             data = line.encode("ascii", "backslashreplace")
-            written = 0
             try:
                 written = write(self._fd, data)
             except OSError as error:
                 self._write_again(error, data)
             else:
                 if written < len(data):
-                    self._write_no_more("the disk is full", written)
-
-    def _write_again(self, error: OSError, data: bytes) -> None:
-        """Once, where a program closed every descriptor it has, as a daemon does."""
-        written = 0
-        if error.errno == EBADF:
-            try:
-                # Not made anew: a run directory that was deleted stays so.
-                self._fd = out_of_the_way(os.open(self._path, self._flags))
-                written = write(self._fd, data)
-            except OSError as another:
-                error = another
-            else:
-                if written == len(data):
-                    return
-                self._write_no_more("the disk is full", written)
-                return
-        self._write_no_more(str(error.strerror), 0)
-
-    def _write_no_more(self, why: str, written: int) -> None:
-        self.lost = f"marks end here: {why}"
-        self._leave_a_cut(written)
-        self.abandon()
-        say(self.lost)
-
-    def _leave_a_cut(self, written: int) -> None:
-        """Say in the file that a line is lost, and its reading with it.
-
-        A full disk takes a part of the line before it refuses, and no sentence. So the line before
-        loses its end of line: a reader knows a cut by that.
-        """
-        sentence = f'{{"k":"missing","t":{self._now()},"p":{quote(self.lost)}}}\n'.encode("ascii")
-        try:
-            # Only ours: the program may have closed it, and its own file have the number.
-            there = os.fstat(self._fd)
-            if not os.path.samestat(there, os.stat(self._path)):
-                return
-            size = there.st_size - written
-            os.ftruncate(self._fd, size)
-            try:
-                kept = os.write(self._fd, sentence) == len(sentence)
-            except OSError:
-                kept = False
-            if not kept:
-                os.ftruncate(self._fd, max(size - 1, 0))
-        except OSError:
-            pass
+                    self._write_no_more(FULL, written)
 
 
 def _origin(error: BaseException) -> tuple[int, int, int]:
@@ -511,15 +445,3 @@ def as_text(name: object) -> str:
         return str(name)
     except Exception:
         return f"<{type(name).__name__}>"
-
-
-def quote(text: str) -> str:
-    """The text as a JSON string in ASCII."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    try:
-        # What json itself uses; a program may have a json.py of its own beside its script.
-        from _json import encode_basestring_ascii
-    except ImportError:  # another Python than CPython
-        from json.encoder import encode_basestring_ascii
-    return encode_basestring_ascii(text)
