@@ -107,6 +107,25 @@ def test_a_spike_between_two_reads_is_in_the_later_one_and_only_there(target):
 
 
 @linux
+def test_where_spikes_follow_each_other_each_has_its_own_height_by_one_read(target, monkeypatch):
+    probe = LinuxProbe(target.pid)
+    base = probe.read()[3]
+    target.tell("spike", 64)
+    probe.read()
+    real, reads = os.pread, []
+    monkeypatch.setattr(os, "pread", lambda *args: reads.append(args[0]) or real(*args))
+    for size in (100, 40, 60, 50):
+        target.tell("spike", size)
+        del reads[:]
+        _, _, flags, rss, high = probe.read()
+        assert flags == HIGH_IS_KNOWN
+        assert near(high, base + 2 * size * MIB)
+        assert near(rss, base)
+        # The page faults before, and then the memory, once.
+        assert len(reads) == len(set(reads)) == 2
+
+
+@linux
 def test_while_memory_only_grows_the_mark_is_left_alone(target, monkeypatch):
     probe = LinuxProbe(target.pid)
     probe.read()

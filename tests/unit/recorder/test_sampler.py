@@ -123,3 +123,25 @@ def test_a_million_rows_are_at_the_millionth_deadline():
     clock = Clock(told_after=1_000)
     _, rows = sampled(clock, Probe(clock, range(2_000)), interval=333_333)
     assert rows[-1][0] == 1_000 * MS + 1_000 * 333_333
+
+
+def test_what_pauses_is_read_again_at_the_deadline_after_it_or_when_woken():
+    clock = Clock(told_after=7)
+    probe = Probe(clock, range(100), takes=MS)
+    pauses = iter([0, 40 * MS, 40 * MS, 0, 0, 0, 0, 0])
+    rows, woken = [], clock.wait
+
+    def wait(seconds):
+        # Somebody wakes it in the second pause, after 7 ms of 49.
+        return woken(0.007 if len(rows) == 3 else seconds)
+
+    Sampler(
+        probe,
+        lambda *row: rows.append(row) is None,
+        interval_ns=10 * MS,
+        now=clock.now,
+        wait=wait,
+        paused=lambda: next(pauses),
+    ).run()
+    began = [row[0] - row[1] - rows[0][0] + MS for row in rows]
+    assert began[:5] == [0, 10 * MS, 60 * MS, 68 * MS, 70 * MS]
