@@ -143,7 +143,7 @@ def _highest_passed(begun: Ints, t: Ints, high: Ints, sampled: Bools) -> Ints:
     """For each reading, the highest of the marks' that ended while it ran; ``UNKNOWN`` for none."""
     of_marks = np.flatnonzero(~sampled)
     first = np.searchsorted(t[of_marks], begun, side="right")
-    stop = np.searchsorted(of_marks, np.arange(len(t)))
+    stop: Ints = np.cumsum(~sampled) - ~sampled
     return largest(high[of_marks], first, stop)
 
 

@@ -205,6 +205,108 @@ def test_many_lines_are_read_in_pieces(load_lines, monkeypatch):
     assert recording.damage == ("events.4711.jsonl: 1 line cannot be read: left out",)
 
 
+def columns(recording):
+    """All that the marks say, as plain values."""
+    marks = recording.marks
+    names = [marks.names[i] if i >= 0 else None for i in marks.name.tolist()]
+    plain = ("kind", "begun_ns", "t_ns", "phase", "parent", "thread", "rss", "high", "unseen")
+    told = [getattr(marks, name).tolist() for name in plain]
+    series = {
+        name: (each.t_ns.tolist(), each.value.tolist(), each.high.tolist())
+        for name, each in recording.series.items()
+        if name.startswith("torch")
+    }
+    devices = {name: [c.tolist() for c in each] for name, each in marks.devices.items()}
+    return told, names, marks.details, devices, series, recording.run, recording.damage
+
+
+def both_ways(load_lines, lines):
+    """The recording of these lines, read at once as the recorder writes them and one by one."""
+    plain = [line if isinstance(line, str) else line.decode() for line in lines]
+    at_once = load_lines(*plain)
+    # A blank is no part of what the recorder writes, so that no shape is known of such lines.
+    alone = load_lines(*(line.replace("{", "{ ", 1) for line in plain))
+    assert columns(at_once) == columns(alone)
+    return at_once
+
+
+def spelled(**keys):
+    return json.dumps(keys, separators=(",", ":"))
+
+
+def test_many_lines_of_one_shape_are_read_as_each_alone(load_lines):
+    lines = []
+    for i in range(300):
+        path = ("step/forward", "layer1.0.conv2", "größe 7", "2")[i % 4]
+        t, size = 10**15 + i * 1000, (1 << 32) + i
+        lines += [
+            spelled(k="b", i=i, p=path, w=f"Conv{i % 3}d", up=max(i - 1, 0), th=2**46 + i, t=t,
+                    d=i, rss=size, hwm=size + i % 2),
+            spelled(k="m", p=f"loss 0.{i}", th=1, t=t + 1),
+            spelled(k="d", t=t + 2, cuda={"0": [i, i] * 4 + [0, 0], "1": [1, 2] * 4 + [i, 0]}),
+            spelled(k="r", t=t + 3, d=1, rss=5, hwm=6, x=i, cuda={"0": [9, i + 9] * 4 + [0, 0]}),
+            spelled(k="e", i=i // 2, t=t + 4, d=2, rss=size, hwm=size),
+        ]  # fmt: skip
+    recording = both_ways(load_lines, lines)
+    assert recording.marks.phases == 300
+    assert recording.marks.details[4] == "Conv1d"
+    assert (recording.marks.kind == Kind.END).sum() == 150
+    check_invariants(recording)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (r"a\"7", 'a"7'), (r"a\\", "a\\"), (r"\u00e97", "é7"), (r"{7,", "{7,"), ("\\u0030", "0"),
+        (r"7\\\"8\",\"t\":9", '7\\"8","t":9'), ("", ""), ("0", "0"), ("00", "00"),
+    ],
+)  # fmt: skip
+def test_a_name_is_never_taken_for_a_number_nor_a_number_for_a_name(load_lines, name, said):
+    lines = [f'{{"k":"m","p":"{name}","th":{i},"t":{100 + i}}}' for i in range(20)]
+    recording = both_ways(load_lines, lines)
+    assert {mark.name for mark in recording.marks} == {said}
+    assert recording.marks.thread.tolist() == list(range(20))
+    assert recording.damage == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("0", 0), ("7", 7), ("12345678", 12345678), ("123456789", 123456789),
+        ("9" * 12, 10**12 - 1), ("70368744177664", 1 << 46), ("00", None), ("007", None),
+        ("-0", 0), ("-1", -1), ("1.0", -1), ("1e3", -1), ("9" * 18, -1), ("9" * 19, -1),
+        ("9" * 25, -1), ("true", -1), ("null", -1), ('"7"', -1), ("+7", None), ("7 ", 7),
+    ],
+)  # fmt: skip
+def test_a_number_is_what_json_says_it_is(load_lines, written, read):
+    lines = [f'{{"k":"r","t":{100 + i},"d":1,"rss":{written},"hwm":-1}}' for i in range(20)]
+    lines.append('{"k":"r","t":99}')
+    marks = both_ways(load_lines, lines).marks
+    assert marks.rss.tolist() == [-1, *([] if read is None else [read] * 20)]
+
+
+def test_a_line_with_a_quote_too_many_does_not_touch_the_next(load_lines):
+    lines = [spelled(k="m", p=f"at {i}", th=i, t=100 + i) for i in range(20)]
+    lines[10] = lines[10].replace("at", '"')
+    recording = load_lines(*lines)
+    assert [m.name for m in recording.marks] == [f"at {i}" for i in range(20) if i != 10]
+    assert recording.damage == ("events.4711.jsonl: 1 line cannot be read: left out",)
+
+
+def test_the_last_look_at_a_gpu_counts_though_another_process_has_marks_too(golden):
+    figures = [7, 9] * 4 + [0, 0]
+    mine, others = golden / "events.4711.jsonl", golden / "events.4720.jsonl"
+    last = int(json.loads(mine.read_bytes().splitlines()[-1])["t"])
+    with mine.open("a") as file:
+        file.write(spelled(k="r", t=last + 5, d=1, rss=5, hwm=6, cuda={"0": figures}) + "\n")
+        file.write(spelled(k="d", t=last + 9, cuda={"0": [30, 40] * 4 + [0, 0]}) + "\n")
+    assert others.exists()
+    recording = load_directory(golden)
+    value, high = recording.marks.devices["torch.cuda0.allocated"]
+    assert (value.max(), high.max()) == (30, 40)
+    check_invariants(recording)
+
+
 def test_only_the_named_files_are_marks(golden):
     (golden / "events.x.jsonl").write_text("{}")
     (golden / "events.-1.jsonl").write_text("{}")
