@@ -68,18 +68,19 @@ def write_ranks(directory: Path, ranks: int, *, length_ns: int = LENGTH_NS) -> N
             rows.tofile(file)
         # All leave the all-reduce at the end of backward at one moment, within a millisecond.
         lines = [{"k": "start", "t": boot, "pid": 4711, "python": "3.11.7", "version": "0.1.0"}]
-        number = 0
+        number = after = 0
         late = 30_000_000 if rank == 3 else 0
         for step in range(steps if not dies else steps // 2):
             at = boot + step * STEP_NS
             for name, share in PHASES:
                 end = at + int(share * STEP_NS)
                 begin = at + int(rng.integers(0, 20_000_000)) + late * (name == "step/backward")
+                begin = max(begin, after + 1000)  # of one thread: one phase after the other
                 size = int(rows["rss"][min((at - boot) // INTERVAL_NS, count - 1)])
                 reading = {"d": 5000, "rss": size, "hwm": size}
                 lines.append({"k": "b", "i": number, "p": name, "th": 1, "t": begin, **reading})
-                jitter = int(rng.integers(0, 1_000_000))
-                lines.append({"k": "e", "i": number, "t": end + jitter, **reading})
+                after = end + int(rng.integers(0, 1_000_000))
+                lines.append({"k": "e", "i": number, "t": after, **reading})
                 number += 1
                 at = end + 21_000_000 * (name == "step/optimizer")
         if not dies:

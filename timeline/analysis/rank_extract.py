@@ -7,42 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from timeline.analysis.analyze import analyze
-from timeline.analysis.rank_types import RankPeak, RankSummary, least_known
-from timeline.analysis.types import HOST, Analysis, Curve
+from timeline.analysis.rank_curves import Extremes, extremes_of
+from timeline.analysis.rank_types import RankPeak, RankSummary
+from timeline.analysis.types import HOST, Analysis
 from timeline.recording.types import UNKNOWN, Ints, Recording
-
-BUCKETS = 1 << 11
-"""At the most, of a curve; half as many at the least where a run is long."""
-
-LEAST_WIDTH_NS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Extremes:
-    """A curve in buckets of one width that begin at the beginning of all ranks.
-
-    The width is `LEAST_WIDTH_NS` times a power of two, so that those of two ranks can be made
-    alike without another look at their readings.
-
-    Attributes:
-        doublings: that power.
-        low, high: [b] the least value and the largest high; UNKNOWN where there is no reading.
-    """
-
-    doublings: int
-    low: Ints
-    high: Ints
-
-    def widened(self, doublings: int) -> Extremes:
-        """The same in wider buckets."""
-        low, high = self.low, self.high
-        for _ in range(doublings - self.doublings):
-            pairs = len(low) + len(low) % 2
-            low = np.pad(low, (0, pairs - len(low)), constant_values=UNKNOWN).reshape(-1, 2)
-            high = np.pad(high, (0, pairs - len(high)), constant_values=UNKNOWN).reshape(-1, 2)
-            low = least_known(low[:, 0], low[:, 1])
-            high = high.max(axis=1)
-        return Extremes(doublings, low, high)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +97,7 @@ def extract(recording: Recording, rank: int, offset_ns: int | None, zero_ns: int
         restart=run.rank.restart if run.rank else 0,
         started_time_ns=run.started_time_ns,
         phases=_phases(analysis, begin),
-        curve=_extremes(curve, begin) if curve is not None and len(curve.t_ns) else None,
+        curve=extremes_of(curve, begin) if curve is not None and len(curve.t_ns) else None,
         missing=analysis.missing,
     )
 
@@ -159,21 +127,3 @@ def _phases(analysis: Analysis, begin_ns: int) -> tuple[PhaseOfRank, ...]:
             )
         )
     return tuple(out)
-
-
-def _extremes(curve: Curve, begin_ns: int) -> Extremes:
-    t = np.maximum(curve.t_ns + begin_ns, 0)
-    end = int(t[-1]) + 1
-    # A bucket that no reading of a steady sampler falls into would look like a gap.
-    pace = int(np.median(np.diff(t))) if len(t) > 1 else 0
-    doublings = 0
-    while LEAST_WIDTH_NS << doublings < max(2 * pace, -(-end // BUCKETS)):
-        doublings += 1
-    width = LEAST_WIDTH_NS << doublings
-    number = t // width
-    starts = np.flatnonzero(np.diff(number, prepend=-1))
-    low = np.full(-(-end // width), UNKNOWN, np.int64)
-    high = low.copy()
-    low[number[starts]] = np.minimum.reduceat(curve.value, starts)
-    high[number[starts]] = np.maximum.reduceat(curve.high, starts)
-    return Extremes(doublings, low, high)

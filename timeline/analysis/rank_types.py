@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from timeline.recording.types import UNKNOWN, End, Ints
+from timeline.analysis.rank_curves import RankCurves
+from timeline.recording.types import UNKNOWN, End
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,69 +193,6 @@ class ClockRemark:
     shift_ns: int
     error_ns: int
     sentence: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RankCurves:
-    """The host memory of all ranks over time, as exact minima and maxima in buckets.
-
-    Attributes:
-        begin_ns: [b] when each bucket begins; all are ``width_ns`` wide.
-        ranks: the rank of each row.
-        low: [r, b] the least reading; UNKNOWN where there is none.
-        high: [r, b] the largest high-water mark; UNKNOWN where there is none.
-    """
-
-    begin_ns: Ints
-    width_ns: int
-    ranks: tuple[int, ...]
-    low: Ints
-    high: Ints
-
-    def row(self, rank: int) -> int:
-        """The row of a rank."""
-        return self.ranks.index(rank)
-
-    def widened(self) -> RankCurves:
-        """The same in buckets that are twice as wide."""
-        even = len(self.begin_ns) + len(self.begin_ns) % 2
-        low, high = (
-            np.pad(each, ((0, 0), (0, even - each.shape[1])), constant_values=UNKNOWN)
-            for each in (self.low, self.high)
-        )
-        return RankCurves(
-            begin_ns=self.begin_ns[::2],
-            width_ns=2 * self.width_ns,
-            ranks=self.ranks,
-            low=least_known(low[:, ::2], low[:, 1::2]),
-            high=np.maximum(high[:, ::2], high[:, 1::2]),
-        )
-
-    def envelope(self) -> tuple[Ints, Ints, Ints]:
-        """The least ``low``, the median ``high`` and the largest ``high`` of all ranks, [b] each.
-
-        UNKNOWN where no rank has a reading.
-        """
-        return _over_ranks(self.low, self.high)
-
-
-def least_known(one: Ints, other: Ints) -> Ints:
-    """The lesser of each pair; of one that is UNKNOWN the other."""
-    either: Ints = np.where(
-        (one == UNKNOWN) | (other == UNKNOWN), np.maximum(one, other), np.minimum(one, other)
-    )
-    return either
-
-
-def _over_ranks(low: Ints, high: Ints) -> tuple[Ints, Ints, Ints]:
-    known = (high != UNKNOWN).any(axis=0)
-    some_low = np.where(low == UNKNOWN, np.iinfo(np.int64).max, low)
-    middle = np.full(high.shape[1], UNKNOWN, np.int64)
-    for i in np.flatnonzero(known).tolist():
-        column = high[:, i]
-        middle[i] = int(np.median(column[column != UNKNOWN]))
-    least: NDArray[np.int64] = np.where(known, some_low.min(axis=0), UNKNOWN)
-    return least, middle, high.max(axis=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from timeline.analysis.clocks import Clocks, align
-from timeline.analysis.rank_extract import LEAST_WIDTH_NS, Extract, Extremes, extract
+from timeline.analysis.rank_curves import LEAST_WIDTH_NS, Extremes, RankCurves
+from timeline.analysis.rank_extract import Extract, extract
 from timeline.analysis.rank_phases import PhasesOfRanks
 from timeline.analysis.rank_types import (
     RankChannel,
-    RankCurves,
     RankPeak,
     RanksAnalysis,
     RankSummary,

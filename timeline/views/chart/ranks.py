@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from timeline.analysis.rank_types import RankCurves, RankPeak, RanksAnalysis
+from timeline.analysis.rank_curves import RankCurves
+from timeline.analysis.rank_types import RankPeak, RanksAnalysis
 from timeline.recording.types import UNKNOWN, Ints
 from timeline.units import format_bytes, format_duration
 from timeline.views.chart import curve, lettering, notes
