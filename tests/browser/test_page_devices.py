@@ -74,3 +74,75 @@ def test_its_channels_are_off_at_first_and_its_times_move_with_the_chart(open_pa
     page.settle()
     index = list(page.analysis.curves).index("torch.cuda0.allocated")
     assert page.source(f"line {index}")["y"]
+
+
+def test_zoomed_in_the_layers_show_every_reading(open_page):
+    page = open_page(with_gpu(recording(60_000, 40)))
+    memory = page.analysis.devices[0]
+    assert len(memory.t_ns) == 60_000
+    whole = page.source("device 0 allocated edges")
+    assert len(whole["x"]) < 6_000
+    assert max(whole["high"]) == memory.allocated.max()
+    start, end = page.view
+    for at in (0.0, end / 3, end * 0.9):
+        page.js("timeline.show(arguments[0], arguments[0] + 1.5)", at)
+        page.settle()
+        start, end_ = page.view
+        rows = np.flatnonzero((memory.t_ns >= start * 1e9) & (memory.t_ns <= end_ * 1e9))
+        rows = np.arange(max(rows[0] - 1, 0), min(rows[-1] + 2, len(memory.t_ns)))
+        assert 100 < len(rows) < 200
+        edges = memory.allocated[rows], (memory.allocated + memory.cached)[rows]
+        for layer, edge in zip(("allocated", "cached"), edges, strict=True):
+            drawn = page.source(f"device 0 {layer} edges")
+            # A step for each: from the reading before to its own.
+            assert drawn["high"][::2] == drawn["high"][1::2] == edge.tolist()
+            assert drawn["x"][1::2] == (memory.t_ns[rows] / 1e9).tolist()
+            assert drawn["x"][2::2] == drawn["x"][1:-1:2]
+
+
+def test_any_stretch_of_the_layers_keeps_its_largest(open_page):
+    page = open_page(with_gpu(recording(60_000, 0)))
+    memory = page.analysis.devices[0]
+    _, end = page.view
+    page.js("timeline.show(arguments[0], arguments[1])", end * 0.2, end * 0.7)
+    page.settle()
+    start, end = page.view
+    rows = np.flatnonzero((memory.t_ns >= start * 1e9) & (memory.t_ns <= end * 1e9))
+    drawn = page.source("device 0 allocated edges")
+    assert len(drawn["x"]) < 6_000
+    inside = memory.allocated[max(rows[0] - 1, 0) : rows[-1] + 2]
+    assert max(drawn["high"]) == inside.max()
+
+
+def test_pointing_at_a_gpu_tells_its_layers_and_at_a_lane_its_phase(open_page):
+    page = open_page(with_gpu(recording(3_000, 12)))
+    memory = page.analysis.devices[0]
+    begin, end = page.phase("load", 0)
+    middle = (begin + end) / 2
+    said = page.hover(*page.spot(middle, 340 + 75))
+    row = int(np.searchsorted(memory.t_ns, middle * 1e9))
+    pixel = (page.view[1] - page.view[0]) / 1000 * 1e9
+    near = memory.allocated[
+        (memory.t_ns > memory.t_ns[row] - pixel) & (memory.t_ns < memory.t_ns[row] + pixel)
+    ]
+    told = next(line for line in said.splitlines() if "bytes" in line and "(3" in line)
+    assert int(told.split("(")[1].split(" ")[0].replace(",", "")) in near.tolist()
+    for layer in ("cuda0 allocated", "cuda0 cached", "cuda0 outside torch", "load"):
+        assert layer in said
+    assert "host.rss" not in said
+    said = page.hover(*page.spot(middle, 340 + 150 + 12))
+    assert said.splitlines()[0].startswith("load")
+    assert "long, from" in said
+
+
+def test_drag_to_zoom_works_on_a_gpu_too(open_page):
+    page = open_page(with_gpu(recording(3_000, 12)))
+    page.find("#box").click()
+    _, end = page.view
+    x, y = page.spot(end * 0.25, 340 + 75)
+    to_x, _ = page.spot(end * 0.5, 340 + 75)
+    page.drag(x, y, to_x)
+    page.settle()
+    start, stop = page.view
+    assert start == pytest.approx(end * 0.25, rel=0.02)
+    assert stop == pytest.approx(end * 0.5, rel=0.02)

@@ -51,6 +51,18 @@ def layers_of(memory: DeviceMemory, points: int) -> Layers:
     return Layers(since, t, edges, max((int(each.max()) for each in edges if len(each)), default=0))
 
 
+def stacked(memory: DeviceMemory, most: int) -> tuple[Ints, tuple[Ints, ...]]:
+    """When each reading was taken, and of each of `LAYERS` what it told, -1 for what is not known.
+
+    Of more than ``most`` readings stay stretches of time, each with its largest edges.
+    """
+    if len(memory.t_ns) <= most:
+        return memory.t_ns, (memory.allocated, memory.cached, memory.outside)
+    layers = layers_of(memory, most)
+    edges = np.stack(layers.edges)
+    return layers.t_ns, tuple(np.diff(edges, axis=0, prepend=np.int64(0)))
+
+
 def drawn_total(memory: DeviceMemory, layers: Layers) -> int:
     """The device's total, where a line at it would not press the layers down; else 0."""
     total = memory.device.total

@@ -14,6 +14,7 @@ class Chart {
     this.element = element;
     this.facts = facts;
     this.curves = null;
+    this.devices = [];
     this.phases = null;
     this.marks = null;
     this.fit = false;
@@ -23,8 +24,10 @@ class Chart {
     this.hidden = new Set();
     this.times = this.model("times");
     this.sizes = this.model("sizes");
-    const names = ["curve figure", ...facts.devices, "lanes figure"];
-    this.plots = names.map((name) => this.model(name)).filter(Boolean);
+    // From the top down: the curve, the GPUs, the lanes.
+    this.names = ["curve", ...facts.devices.map((each) => each.name), "lanes"];
+    this.names = this.names.filter((name) => this.model(`${name} figure`));
+    this.plots = this.names.map((name) => this.model(`${name} figure`));
     this.wholeSizes = this.sizes.end;
     for (const plot of this.plots) {
       for (const axis of plot.below) axis.formatter.doFormat = labelMoments;
@@ -76,8 +79,8 @@ class Chart {
     return place === undefined ? color : color[Number(place) % color.length];
   }
 
-  load(curves, phases, marks) {
-    Object.assign(this, { curves, phases, marks });
+  load(curves, phases, marks, devices) {
+    Object.assign(this, { curves, phases, marks, devices });
     this.draw();
   }
 
@@ -124,6 +127,7 @@ class Chart {
     const [start, end] = this.view;
     const [from, to] = [start * 1e9, end * 1e9];
     this.drawCurves(from, to);
+    for (const device of this.devices) this.drawDevice(device, from, to);
     this.drawMarks(start, end);
     this.drawLimits(start);
     if (this.phases.length) this.drawLanes(from, to);
@@ -172,6 +176,12 @@ class Chart {
     const area = (extreme) => (hidden ? null : curve.area(from, to, Math.round(this.width), extreme));
     if (curve.name === this.facts.family) fill("family area", area(curve.top), "x", "low", "high");
     if (curve.host) fill("under area", area(curve.low), "x", "low", "high");
+  }
+
+  drawDevice(device, from, to) {
+    device.areas(from, to, Math.round(this.width)).forEach((area, k) => {
+      this.model(`${device.name} ${this.facts.layers[k]} edges`).data = area;
+    });
   }
 
   drawSizes(from, to) {
@@ -245,7 +255,7 @@ class Chart {
 
   drawLanes(from, to) {
     const pixels = Math.min(this.width, 40000 / this.phases.drawn);
-    const tall = this.plots[1].inner_height / this.phases.drawn;
+    const tall = this.model("lanes figure").inner_height / this.phases.drawn;
     const pixel = (to - from) / this.width;
     const gap = tall >= 8 ? 0.08 : 0;
     const { colors, inks, paths } = this.facts;

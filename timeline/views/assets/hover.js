@@ -13,7 +13,7 @@ class Hover {
     frame.addEventListener("pointerup", (event) => this.up(event), true);
   }
 
-  /** Where a pointer is: seconds, pixels from the frame's corner, and the lane, or null outside. */
+  /** Where a pointer is: seconds, pixels from the frame's corner, the GPU or the lane; null outside. */
   place(event) {
     const { chart } = this;
     const box = this.frame.getBoundingClientRect();
@@ -21,14 +21,20 @@ class Hover {
     const share = (sx - chart.facts.left) / chart.width;
     if (share < 0 || share > 1) return null;
     const [start, end] = chart.view;
-    const [curve, lanes] = chart.plots;
-    let lane = -1;
-    if (lanes && sy >= curve.outer_height) {
-      const inside = sy - curve.outer_height - lanes.min_border_top;
-      lane = Math.floor((inside / lanes.inner_height) * chart.phases.drawn);
-      if (lane < 0 || lane >= chart.phases.drawn) return null;
+    let below = 0;
+    const place = { x: start + (end - start) * share, sx, sy, lane: -1, device: null };
+    for (const [i, plot] of chart.plots.entries()) {
+      const inside = sy - below;
+      below += plot.outer_height;
+      if (sy >= below && i + 1 < chart.plots.length) continue;
+      place.device = chart.devices.find((each) => each.name === chart.names[i]) ?? null;
+      if (chart.names[i] !== "lanes") break;
+      place.lane = Math.floor(
+        ((inside - plot.min_border_top) / plot.inner_height) * chart.phases.drawn,
+      );
+      if (place.lane < 0 || place.lane >= chart.phases.drawn) return null;
     }
-    return { x: start + (end - start) * share, sx, sy, lane };
+    return place;
   }
 
   moved(event) {
@@ -97,7 +103,8 @@ class Hover {
   }
 
   /** The nearest reading of each channel, and the phases that are open then. */
-  ofMoment({ x }) {
+  ofMoment({ x, device }) {
+    if (device) return this.ofDevice(device, x);
     const { chart } = this;
     const [start, end] = chart.view;
     const pixel = ((end - start) * 1e9) / chart.width;
@@ -116,6 +123,23 @@ class Hover {
     });
     const time = line("time", formatMoment(Math.max(moment, 0), step));
     return [time, ...lines, ...this.ofPhases(moment * 1e9)];
+  }
+
+  /** What one GPU held, from the top down as its layers lie, and the phases that are open then. */
+  ofDevice(device, x) {
+    const { chart } = this;
+    const [start, end] = chart.view;
+    const lines = [line("time", formatMoment(Math.max(x, 0), (end - start) / chart.width / 2))];
+    const i = device.speaksOf(x * 1e9);
+    if (i < 0) lines.push(line("note", `nothing more was read of ${device.label}`));
+    device.names.forEach((name, k) => {
+      const bytes = i < 0 ? NaN : device.layers[k][i];
+      if (!name || Number.isNaN(bytes)) return;
+      const color = chart.theme[chart.facts.layerColors[k]];
+      const said = row(`${device.label} ${name}`, bytes < 0 ? "not known" : withBytes(bytes), color);
+      lines.splice(1, 0, said);
+    });
+    return [...lines, ...this.ofPhases(x * 1e9)];
   }
 
   ofHost(curve, i, t, pixel) {

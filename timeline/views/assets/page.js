@@ -40,9 +40,8 @@ function listenForControls(chart, table) {
   press("box", () => {
     const box = byId("box").getAttribute("aria-pressed") !== "true";
     byId("box").setAttribute("aria-pressed", String(box));
-    for (const plot of ["curve", "lanes"]) {
-      const [pan, select] = [chart.model(`${plot} pan`), chart.model(`${plot} box`)];
-      if (!pan) continue;
+    for (const name of chart.names) {
+      const [pan, select] = [chart.model(`${name} pan`), chart.model(`${name} box`)];
       pan.active = !box;
       select.active = box;
     }
@@ -123,11 +122,12 @@ async function main() {
   }
   const curves = await Promise.all(facts.channels.map((about) => Curve.unpacked(about)));
   const phases = await Phases.unpacked(facts.phases);
+  const devices = await Promise.all(facts.devices.map((about) => DeviceLayers.unpacked(about)));
   const { t, text, texts } = facts.marks;
   for (const input of document.querySelectorAll("#channels input:not(:checked)")) {
     chart.hidden.add(Number(input.value));
   }
-  chart.load(curves, phases, { t: await unpack(t), text: await unpack(text), texts });
+  chart.load(curves, phases, { t: await unpack(t), text: await unpack(text), texts }, devices);
   new Hover(chart, byId("frame"), byId("tip"), byId("cursor"));
   const parts = ["bar", "text", "previous", "next", "highest", "close"];
   const walk = Object.fromEntries(parts.map((name) => [name, byId(`walk-${name}`)]));

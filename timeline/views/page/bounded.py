@@ -30,6 +30,12 @@ def bounded(analysis: Analysis) -> Analysis:
                 f"of the {len(curve.t_ns):,} readings of {name} this page has the least and the "
                 f"largest of each stretch, some {MOST_READINGS:,}; the recording has all"
             )
+    for memory in analysis.devices:
+        if len(memory.t_ns) > MOST_READINGS:
+            notes.append(
+                f"of the {len(memory.t_ns):,} readings of {memory.name} this page has the largest "
+                f"of each stretch, some {MOST_READINGS:,}; the recording has all"
+            )
     instances = analysis.instances
     phases = _weightiest(analysis.phases)
     if len(phases) < len(analysis.phases):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from timeline.analysis.types import HOST, Analysis, Curve, Instances, TextMark
+from timeline.analysis.types import HOST, Analysis, Curve, DeviceMemory, Instances, TextMark
+from timeline.views.device_layers import LAYERS, MOST_DEVICES, names_drawn, stacked
 from timeline.views.family import band_channel
 from timeline.views.limits import drawn_limits
 from timeline.views.page import devices
+from timeline.views.page.bounded import MOST_READINGS
 from timeline.views.page.chart import LEFT, MOST_LANES, RIGHT, Chart, largest_shown
 from timeline.views.page.colors import color_of_channel
 from timeline.views.page.packing import Packer
@@ -52,7 +54,12 @@ def contents(analysis: Analysis, chart: Chart) -> tuple[dict[str, Any], list[str
         },
         "themes": {name: asdict(palette) for name, palette in PALETTES.items()},
         "paint": chart.paint,
-        "devices": devices.names(analysis),
+        "layers": list(LAYERS),
+        "layerColors": [devices.COLORS[name] for name in LAYERS],
+        "devices": [
+            _device(number, memory, packer)
+            for number, memory in enumerate(analysis.devices[:MOST_DEVICES])
+        ],
     }
     return document, packer.texts
 
@@ -76,6 +83,19 @@ def _channel(analysis: Analysis, index: int, curve: Curve, packer: Packer) -> di
         "excess": packer.pack(curve.high - curve.value),
         "known": packer.pack(curve.known),
         "gaps": packer.pack(before, differences=True),
+    }
+
+
+def _device(number: int, memory: DeviceMemory, packer: Packer) -> dict[str, Any]:
+    t, layers = stacked(memory, MOST_READINGS)
+    drawn = names_drawn(memory)
+    names = [None, None, *drawn] if len(drawn) == 1 else [*drawn, *[None] * (3 - len(drawn))]
+    return {
+        "name": devices.name_of(number),
+        "label": visible(memory.name),
+        "names": names,
+        "t": packer.pack(t, differences=True),
+        "layers": [packer.pack(layer, differences=True) for layer in layers],
     }
 
 

@@ -60,9 +60,9 @@ def plots(
     return figures, paint
 
 
-def names(analysis: Analysis) -> list[str]:
-    """The names of these figures, for the script."""
-    return [f"device {i} figure" for i in range(min(len(analysis.devices), MOST_DEVICES))]
+def name_of(number: int) -> str:
+    """What the models and sources of a device's plot are called, for the script."""
+    return f"device {number}"
 
 
 def _plot(
@@ -72,7 +72,7 @@ def _plot(
     make: Callable[[str, int, Range1d, Range1d], Any],
     paint: list[Paint],
 ) -> Any:
-    name = f"device {number}"
+    name = name_of(number)
     layers = layers_of(memory, POINTS)
     total = drawn_total(memory, layers)
     top = max(layers.highest, total, 1 << 20) * 1.14
