@@ -3,16 +3,16 @@
     python benchmarks/fuzz_reader.py 100000 [SEED]
 
 Each round cuts, flips, inserts, deletes, repeats or zeroes bytes in one to three files of a run
-directory, or removes one; every third round takes a CUDA memory snapshot instead, and may put
-instructions into it that would run something. Reader, analysis and table must give what keeps the
-promises of tests/invariants.py or a TimelineError. Anything else is printed with its seed, as are a
-round of more than 20 s, an attempt to run or import something, and a memory that grows past 1 GiB;
-then the exit code is 1.
+directory (with children, GPUs, limits, a weighed step; or of three ranks), or removes one; every
+third round takes a CUDA memory snapshot instead, and may put instructions into it that would run
+something. Reader, analysis, table and document, and now and then the picture and the page, must
+give what keeps the promises of tests/invariants.py or a TimelineError. Anything else is printed
+with its seed, as are a round of more than 20 s, an attempt to run or import something, and a memory
+that grows past 1 GiB; then the exit code is 1.
 """
 
 from __future__ import annotations
 
-import json
 import pickle  # noqa: TID251 - to write what is to be read
 import random
 import shutil
@@ -30,18 +30,35 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from fuzz_goldens import (  # noqa: E402
+    of_ranks,
+    snapshots,
+    with_children,
+    with_devices,
+    with_surroundings,
+)
 from invariants import check_invariants  # noqa: E402
 
 from timeline.analysis.analyze import analyze  # noqa: E402
+from timeline.analysis.ranks import analyze_ranks  # noqa: E402
 from timeline.errors import TimelineError  # noqa: E402
 from timeline.interchange import cuda_snapshot  # noqa: E402
+from timeline.recording.group import find_group  # noqa: E402
 from timeline.recording.reader import load_directory  # noqa: E402
 from timeline.recording.types import Recording  # noqa: E402
-from timeline.recording.writer import SampleWriter  # noqa: E402
+from timeline.views import (  # noqa: E402
+    html,
+    png,
+    ranks_html,
+    ranks_json,
+    ranks_text,
+)
 from timeline.views import json as json_view  # noqa: E402
 from timeline.views import text as text_view  # noqa: E402
 
 LONGEST_S = 20
+PICTURES = 1 / 200
+"""How many rounds go on to the picture and the page, which take a second."""
 MOST_MEMORY = 1 << 30
 RUNS = ("exec", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen",
         "pickle.find_class", "import", "compile", "socket.connect", "ctypes.dlopen")  # fmt: skip
@@ -88,15 +105,35 @@ def one_round(golden: Path, directory: Path, seed: int) -> str:
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(golden, directory)
     for _ in range(dice.randint(1, 3)):
-        path = dice.choice(sorted(directory.iterdir()))
-        if dice.random() < 0.05 and len(list(directory.iterdir())) > 1:
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        path = dice.choice(files)
+        if dice.random() < 0.05 and len(files) > 1:
             path.unlink()
             continue
         content = path.read_bytes()
         for _ in range(dice.choice((1, 1, 1, 3, 20))):
             content = change(content, dice)
         path.write_bytes(content)
-    return look(load_directory, directory, dice)
+    group = find_group(directory)
+    return look_at_ranks(directory, dice) if group else look(load_directory, directory, dice)
+
+
+def look_at_ranks(path: Path, dice: random.Random) -> str:
+    """Read all ranks. Returns what came of it."""
+    group = find_group(path)
+    assert group is not None
+    try:
+        analysis = analyze_ranks(group)
+    except TimelineError as error:
+        if "\n" in str(error):
+            raise ValueError("the error is more than a sentence") from error
+        return f"ranks: {type(error).__name__}"
+    ranks_text.render(analysis, width=dice.choice((40, 80, 200)))
+    ranks_json.render(analysis)
+    if dice.random() < PICTURES:
+        ranks_html.render(analysis)
+        png.write(analysis, path.with_suffix(".png"))
+    return "ranks: read, with damage told" if analysis.notes else "ranks: read, nothing to tell"
 
 
 def look(load: Callable[[Path], Recording], path: Path, dice: random.Random) -> str:
@@ -115,6 +152,9 @@ def look(load: Callable[[Path], Recording], path: Path, dice: random.Random) -> 
     analysis = analyze(recording)
     text_view.render(analysis, width=dice.choice((40, 80, 200)))
     json_view.render(analysis)
+    if dice.random() < PICTURES:
+        html.render(analysis)
+        png.write(analysis, path.with_suffix(".png"))
     told = "with damage told" if recording.damage else "nothing to tell"
     return f"{path.suffix[1:]}: read, {told}"
 
@@ -156,55 +196,6 @@ def twist(value: Any, dice: random.Random) -> None:
             return
 
 
-def snapshots() -> list[bytes]:
-    """Small snapshots as torch writes them, by each protocol."""
-    at = 1 << 33
-    block = {"size": 1 << 20, "requested_size": 1000, "address": at, "state": "active_allocated"}
-    rest = {**block, "address": at + (1 << 20), "state": "inactive", "requested_size": 0}
-    segment = {"device": 0, "address": at, "allocated_size": 1 << 20,
-               "active_size": 1 << 20, "total_size": 2 << 20, "stream": 0, "segment_type":
-               "small", "blocks": [block, rest], "is_expandable": False}  # fmt: skip
-    frames = [{"filename": "train.py", "name": "step", "line": 7}]
-    lines = [
-        {"action": action, "addr": at, "size": size, "stream": 0, "time_us": 10 + number,
-         "frames": frames}
-        for number, (action, size) in enumerate(
-            (("segment_alloc", 2 << 20), ("alloc", 1000), ("free_requested", 1000),
-             ("free_completed", 1000), ("alloc", 1000), ("oom", 1 << 40))
-        )
-    ]  # fmt: skip
-    found = {"segments": [segment], "device_traces": [lines], "allocator_settings": {}}
-    return [pickle.dumps(found, protocol) for protocol in (2, 3, 4, 5)]
-
-
-def with_surroundings(golden: Path, made: Path) -> Path:
-    """The golden recording with what else may stand in one: limits, counts, streams, an error."""
-    shutil.copytree(golden, made)
-    meta = json.loads((made / "meta.json").read_bytes())
-    start = meta["started"]["monotonic_ns"]
-    path = "/sys/fs/cgroup/memory/job"
-    source = f"{path}/memory.limit_in_bytes"
-    limit = {"name": "cgroup", "bytes": 300 << 20, "channel": "cgroup.used", "source": source}
-    meta["limits"] = [limit, {**limit, "name": "RLIMIT_AS", "channel": "host.virtual"}]
-    counts = {"path": path, "version": 1, "id": 7, "oom": 3, "oom_kill": 1, "peak": 1 << 20}
-    meta["kernel"] = {"cgroups": [counts], "machine": {"oom_kill": 5}}
-    meta["channels"]["cgroup.used"] = {"stream": "cgroup", "value": "used", "high": "most"}
-    (made / "meta.json").write_text(json.dumps(meta, indent=1))
-    fields = (("t_ns", "<i8"), ("read_ns", "<u4"), ("used", "<i8"), ("most", "<i8"))
-    rows = SampleWriter(str(made / "samples.cgroup.npy"), fields)
-    for number in range(40):
-        rows.append(start + number * 10_000_000, 500, number << 20, number << 20)
-    rows.close()
-    summary = json.loads((made / "summary.json").read_bytes())
-    summary |= {"end": "killed", "signal": "SIGKILL", "exit_code": None}
-    after = {**counts, "oom_kill": 2, "oom": 9, "peak": 300 << 20}
-    summary["kernel"] = {"cgroups": [after], "machine": {"oom_kill": 6}}
-    (made / "summary.json").write_text(json.dumps(summary, indent=1))
-    with (made / "events.4711.jsonl").open("a") as file:
-        file.write(f'{{"k":"error","t":{start + 600_000_000},"type":"MemoryError","p":"","i":2}}\n')
-    return made
-
-
 def audit(event: str, arguments: tuple[object, ...]) -> None:
     """Stop what a file that is read must not do."""
     if watched and event in RUNS and not _is_ours(event, arguments):
@@ -240,9 +231,12 @@ def main(rounds: int, first_seed: int) -> int:
     sys.addaudithook(audit)
     signal.signal(signal.SIGALRM, too_long)
     with tempfile.TemporaryDirectory(prefix="timeline-fuzz-") as place:
+        newest = goldens[-1]
         goldens += [
-            with_surroundings(golden, Path(place, f"with-{golden.name}")) for golden in goldens
+            make(newest, Path(place, f"{make.__name__}.timeline"))
+            for make in (with_surroundings, with_devices, with_children)
         ]
+        goldens.append(of_ranks(Path(place, "of_ranks.timeline")))
         for seed in range(first_seed, first_seed + rounds):
             began = time.perf_counter()
             signal.alarm(LONGEST_S)

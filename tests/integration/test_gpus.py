@@ -42,17 +42,39 @@ def numbered(count):
     return [Gpu(f"GPU-{i}", (i + 1) * GIB) for i in range(count)]
 
 
+@pytest.fixture
+def record_on(write_script, run_timeline, scripted_gpus):
+    """``record_on([Gpu(…), …], code)`` records a program on these GPUs and loads the recording.
+
+    A program that speaks of ``gpus`` finds them numbered as `numbered` has them, to be changed
+    while it runs; ``fails`` and ``library`` are so from the beginning, more keys its environment.
+    """
+
+    def record(devices, code, *, fails=None, library=(), ends_with=0, options=(), **environ):
+        gpus = scripted_gpus(*devices, options=library)
+        gpus.fails = fails or {}
+        gpus.write()
+        drives = DRIVES if "gpus." in code or "until_sampled" in code else "import os, time\n"
+        ended = run_timeline(
+            write_script(drives + code),
+            len(devices),
+            options=["--no-charts", *options],
+            env={**gpus.environ, **environ},
+        )
+        assert ended.code == ends_with, ended.stderr
+        return timeline.load(ended.recording)
+
+    return record
+
+
 def series(recording, name):
     return recording.series[name]
 
 
-def test_each_gpus_use_and_the_programs_part_of_it_are_channels(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(*numbered(2))
-    script = write_script(
-        DRIVES
-        + """
+def test_each_gpus_use_and_the_programs_part_of_it_are_channels(record_on):
+    recording = record_on(
+        numbered(2),
+        """
 import subprocess
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 one = gpus.gpus[0]
@@ -65,11 +87,8 @@ one.used, one.processes = 3 * GIB, {os.getpid(): GIB}
 gpus.write()
 until_sampled(0)
 child.communicate(b"\\n")
-"""
+""",
     )
-    ended = run_timeline(script, 2, env=gpus.environ)
-    assert ended.code == 0, ended.stderr
-    recording = timeline.load(ended.recording)
     used, process = series(recording, "gpu0.used"), series(recording, "gpu0.process")
     assert used.value.max() == 9 * GIB
     assert process.value.max() == 3 * GIB, "the program and its child, and nobody else"
@@ -83,28 +102,23 @@ child.communicate(b"\\n")
     assert "cuda0 (gpu0, NVIDIA H100 80GB HBM3): used peak ~9.00 GiB" in shown
 
 
-def test_only_what_the_program_may_see_is_recorded(write_script, run_timeline, scripted_gpus):
-    gpus = scripted_gpus(*numbered(3))
-    script = write_script(DRIVES + "until_sampled(2, 1)")
-    ended = run_timeline(script, 3, env={**gpus.environ, "CUDA_VISIBLE_DEVICES": "2,0"})
-    recording = timeline.load(ended.recording)
+@pytest.mark.parametrize(
+    "visible", ["2,0", "GPU-2,GPU-0", "GPU-2, 0", "2,0,-1,1", "2,0,nonsense,1"]
+)
+def test_only_what_the_program_may_see_is_recorded(record_on, visible):
+    recording = record_on(numbered(3), "until_sampled(2, 1)", CUDA_VISIBLE_DEVICES=visible)
     names = {name for name in recording.series if name.startswith("gpu")}
     assert names == {"gpu2.used", "gpu2.process", "gpu0.used", "gpu0.process"}
-    meta = json.loads((ended.recording / "meta.json").read_text())
-    devices = {name: meta["channels"][f"{name}.used"]["device"] for name in ("gpu0", "gpu2")}
-    assert devices["gpu2"]["cuda"] == 0
-    assert devices["gpu0"]["cuda"] == 1
-    assert devices["gpu2"]["uuid"] == "GPU-2"
-    assert devices["gpu0"]["total"] == 80 * GIB
+    devices = {device.name: device for device in recording.devices}
+    assert (devices["gpu2"].cuda, devices["gpu0"].cuda) == (0, 1)
+    assert devices["gpu2"].uuid == "GPU-2"
+    assert devices["gpu0"].total == 80 * GIB
 
 
-def test_a_driver_that_fails_in_the_middle_is_a_gap_and_a_sentence(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(*numbered(1))
-    script = write_script(
-        DRIVES
-        + """
+def test_a_driver_that_fails_in_the_middle_is_a_gap_and_a_sentence(record_on):
+    recording = record_on(
+        numbered(1),
+        """
 until_sampled(0)
 gpus.fails = {"nvmlDeviceGetMemoryInfo_v2": 15}
 gpus.write()
@@ -112,11 +126,8 @@ time.sleep(1.5)
 gpus.fails = {}
 gpus.write()
 until_sampled(0)
-"""
+""",
     )
-    ended = run_timeline(script, 1, env=gpus.environ)
-    assert ended.code == 0
-    recording = timeline.load(ended.recording)
     used = series(recording, "gpu0.used")
     assert set(used.value) == {GIB}, "no zero stands for what could not be read"
     assert np.diff(used.t_ns).max() > 1_000_000_000
@@ -124,22 +135,16 @@ until_sampled(0)
     assert len(timeline.analyze(recording).curves["gpu0.used"].gaps_ns) == 1
 
 
-def test_a_driver_that_hangs_costs_its_own_samples_and_nothing_else(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(*numbered(1))
-    script = write_script(
-        DRIVES
-        + """
+def test_a_driver_that_hangs_costs_its_own_samples_and_nothing_else(record_on):
+    recording = record_on(
+        numbered(1),
+        """
 until_sampled(0)
 gpus.sleeps = {"nvmlDeviceGetMemoryInfo_v2": 30}
 gpus.write()
 time.sleep(1)
-"""
+""",
     )
-    ended = run_timeline(script, 1, env=gpus.environ)
-    assert ended.code == 0
-    recording = timeline.load(ended.recording)
     assert recording.run.end == "exited"
     assert "samples of gpu0 end early: a reading took too long" in recording.missing
     host = recording.series["host.rss"]
@@ -147,7 +152,7 @@ time.sleep(1)
 
 
 @pytest.mark.parametrize(
-    ("fails", "options", "sentence"),
+    ("fails", "library", "sentence"),
     [
         ({"nvmlInitWithFlags": 9}, (), "no GPU: NVML cannot be used: Driver Not Loaded"),
         ({"nvmlInitWithFlags": 18}, (), "version mismatch"),
@@ -157,43 +162,29 @@ time.sleep(1)
         ({"*": 1234}, (), "an error that only the driver knows"),
     ],
 )
-def test_a_driver_that_cannot_be_used_is_a_sentence(
-    fails, options, sentence, write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(Gpu("GPU-x"), options=options)
-    gpus.fails = fails
-    gpus.write()
-    ended = run_timeline(write_script("import time; time.sleep(0.5)"), env=gpus.environ)
-    assert ended.code == 0
-    recording = timeline.load(ended.recording)
+def test_a_driver_that_cannot_be_used_is_a_sentence(fails, library, sentence, record_on):
+    recording = record_on([Gpu("GPU-x")], "time.sleep(0.5)", fails=fails, library=library)
     assert [s for s in recording.missing if s.startswith("no GPU: ") and sentence in s]
     assert not [name for name in recording.series if name.startswith("gpu")]
 
 
-def test_a_driver_of_2019_tells_what_it_can(write_script, run_timeline, scripted_gpus):
-    gpus = scripted_gpus(*numbered(1), options=("-DOLD",))
-    script = write_script(DRIVES + "until_sampled(0)")
-    ended = run_timeline(script, 1, env=gpus.environ)
-    recording = timeline.load(ended.recording)
+def test_a_driver_of_2019_tells_what_it_can(record_on):
+    recording = record_on(numbered(1), "until_sampled(0)", library=("-DOLD",))
     # Its only function counts what the driver keeps for itself as used.
     assert set(series(recording, "gpu0.used").value) == {GIB + (600 << 20)}
     assert set(series(recording, "gpu0.process").value) == {-1}
     assert any("too old to list processes" in sentence for sentence in recording.missing)
 
 
-def test_processes_that_the_driver_does_not_tell_the_size_of_are_unknown(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(*numbered(1))
-    script = write_script(
-        DRIVES
-        + """
+def test_processes_that_the_driver_does_not_tell_the_size_of_are_unknown(record_on):
+    recording = record_on(
+        numbered(1),
+        """
 gpus.gpus[0].processes = {os.getpid(): -1}
 gpus.write()
 until_sampled(0)
-"""
+""",
     )
-    recording = timeline.load(run_timeline(script, 1, env=gpus.environ).recording)
     assert series(recording, "gpu0.process").value[-1] == -1
     assert any("does not tell it for each process" in sentence for sentence in recording.missing)
     channel = next(
@@ -202,38 +193,27 @@ until_sampled(0)
     assert channel.peak == GIB
 
 
-def test_an_instance_of_a_divided_gpu_is_a_device_of_its_own(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(
-        Gpu("GPU-x", instances={0: ("MIG-aaa", 20 * GIB, GIB), 2: ("MIG-bbb", 10 * GIB, 3 * GIB)})
-    )
-    script = write_script("import time; time.sleep(0.6)")
-    env = {**gpus.environ, "CUDA_VISIBLE_DEVICES": "MIG-b"}
-    recording = timeline.load(run_timeline(script, env=env).recording)
+DIVIDED = Gpu("GPU-x", instances={0: ("MIG-aaa", 20 * GIB, GIB), 2: ("MIG-bbb", 10 * GIB, 3 * GIB)})
+
+
+def test_an_instance_of_a_divided_gpu_is_a_device_of_its_own(record_on):
+    recording = record_on([DIVIDED], "time.sleep(0.6)", CUDA_VISIBLE_DEVICES="MIG-b")
     assert set(series(recording, "gpu0.mig2.used").value) == {3 * GIB}
     assert "gpu0.used" not in recording.series
 
 
-def test_a_program_that_may_see_none_is_told_so(write_script, run_timeline, scripted_gpus):
-    gpus = scripted_gpus(Gpu("GPU-x"))
-    env = {**gpus.environ, "CUDA_VISIBLE_DEVICES": ""}
-    ended = run_timeline(write_script("import time; time.sleep(0.3)"), env=env)
-    assert any("see none of the 1 here" in s for s in timeline.load(ended.recording).missing)
+def test_a_program_that_may_see_none_is_told_so(record_on):
+    recording = record_on([Gpu("GPU-x")], "time.sleep(0.3)", CUDA_VISIBLE_DEVICES="")
+    assert any("see none of the 1 here" in sentence for sentence in recording.missing)
 
 
-def test_different_gpus_are_all_read_where_a_number_may_mean_any(
-    write_script, run_timeline, scripted_gpus
-):
-    gpus = scripted_gpus(Gpu("GPU-x", GIB), Gpu("GPU-y", 2 * GIB, model="NVIDIA L4"))
-    script = write_script("import time; time.sleep(0.6)")
-    env = {**gpus.environ, "CUDA_VISIBLE_DEVICES": "1"}
-    recording = timeline.load(run_timeline(script, env=env).recording)
+def test_different_gpus_are_all_read_where_a_number_may_mean_any(record_on):
+    both = [Gpu("GPU-x", GIB), Gpu("GPU-y", 2 * GIB, model="NVIDIA L4")]
+    recording = record_on(both, "time.sleep(0.6)", CUDA_VISIBLE_DEVICES="1")
     assert {"gpu0.used", "gpu1.used"} <= set(recording.series)
     assert any("which GPU is cuda0" in sentence for sentence in recording.missing)
-    env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    ended = run_timeline(script, options=["--no-charts", "--force"], env=env)
-    recording = timeline.load(ended.recording)
+    environ = {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    recording = record_on(both, "time.sleep(0.6)", options=["--force"], **environ)
     assert "gpu0.used" not in recording.series
     assert "gpu1.used" in recording.series
 
@@ -256,12 +236,8 @@ assert "ctypes" not in sys.modules
     assert set(series(recording, "gpu0.used").value) == {4 * GIB}
 
 
-def test_a_killed_run_keeps_its_samples_of_gpus(write_script, run_timeline, scripted_gpus):
-    gpus = scripted_gpus(*numbered(1))
-    script = write_script(DRIVES + "until_sampled(0)\nos.kill(os.getpid(), 9)")
-    ended = run_timeline(script, 1, env=gpus.environ)
-    assert ended.code == -9
-    recording = timeline.load(ended.recording)
+def test_a_killed_run_keeps_its_samples_of_gpus(record_on):
+    recording = record_on(numbered(1), "until_sampled(0)\nos.kill(os.getpid(), 9)", ends_with=-9)
     assert recording.run.signal == "SIGKILL"
     assert set(series(recording, "gpu0.used").value) == {GIB}
 

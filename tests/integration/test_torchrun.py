@@ -70,6 +70,46 @@ def test_every_rank_is_recorded_into_one_directory(tmp_path, write_script, run_p
     assert document(run_python, group / "rank-0001")["run"]["exit_code"] == 0
 
 
+TRAINS = """
+import torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+dist.init_process_group("gloo")
+model = DistributedDataParallel(torch.nn.Linear(512, 512))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+def held(step):
+    # More on rank 1, for as long as a step of it takes.
+    return torch.ones((40 if dist.get_rank() == 1 else 8) << 18) if step == 4 else None
+for step in range(8):
+    more = held(step)
+    loss = model(torch.randn(16, 512)).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+dist.destroy_process_group()
+"""
+
+
+def test_a_real_distributed_training_has_the_phases_of_every_rank(
+    tmp_path, write_script, run_python
+):
+    write_script("", "pkg/__init__.py")
+    write_script(TRAINS, "pkg/train.py")
+    words = ["-m", "timeline", "--no-charts", "--anatomy", "off", "-m", "pkg.train"]
+    ended = torchrun(tmp_path, *words, env={"OMP_NUM_THREADS": "1"})
+    assert ended.code == 0, ended.stderr
+    group = only(tmp_path)
+    assert group.name.startswith("pkg.train-")
+    said = document(run_python, group)
+    phases = {each["path"]: each for each in said["phases"]}
+    for path in ("step/forward", "step/backward", "step/optimizer"):
+        assert phases[path]["ranks"] == 2, path
+        assert phases[path]["count"] == 16, path
+        assert phases[path]["peak"]["host.rss"]["exact"]
+    forward = phases["step/forward"]["peak"]["host.rss"]["of_ranks"]
+    assert forward["most_rank"] == 1
+    assert forward["most"] - forward["least"] == pytest.approx(32 << 20, abs=16 << 20)
+
+
 RESTARTED = """
 import os, sys, time
 from timeline import phase
