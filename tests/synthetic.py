@@ -91,7 +91,12 @@ def recording(
 
 
 def with_children(
-    recorded: Recording, names: tuple[str, ...], count: int, *, pss: bool = True
+    recorded: Recording,
+    names: tuple[str, ...],
+    count: int,
+    *,
+    pss: bool = True,
+    own: bool = True,
 ) -> Recording:
     """The recording with `count` children called by these names in turn, some of which overlap.
 
@@ -117,6 +122,7 @@ def with_children(
                 found_ns=found,
                 runs_since_ns=found,
                 gone_ns=found + 2 * step if i % 7 < 6 else 0,
+                peak=-1,
                 t_ns=t,
                 rss=marks,
                 mark=marks,
@@ -126,13 +132,15 @@ def with_children(
         )
     t = run.started_ns + step * np.arange(1, 10, dtype=np.int64)
     host = recorded.series["host.rss"]
-    own = host.value[np.searchsorted(host.t_ns, t).clip(0, len(host) - 1)]
+    held = host.value[np.searchsorted(host.t_ns, t).clip(0, len(host) - 1)]
     alive = [sum(p.found_ns <= at < (p.gone_ns or 1 << 60) for p in processes) for at in t.tolist()]
     rss = np.array(alive, np.int64) * 40 * MiB
     series = dict(recorded.series)
-    columns = {"children.rss": rss, "total.rss": own + rss}
+    columns = {"children.rss": rss, "total.rss": held + rss}
     if pss:
-        columns |= {"children.pss": rss // 10, "host.pss": own, "total.pss": own + rss // 10}
+        columns |= {"children.pss": rss // 10, "host.pss": held, "total.pss": held + rss // 10}
+    if pss and own:
+        columns["children.own"] = rss // 10
     for name, value in columns.items():
         channel = Channel(name, "byte", "linux", False, "peaks are the largest samples")
         none = np.full(len(t), -1, np.int64)

@@ -214,6 +214,61 @@ def test_children_of_a_recorded_program_work_and_stay_silent(run_code, tmp_path)
     assert not list(tmp_path.glob("*.timeline"))
 
 
+WORKERS = """
+import multiprocessing as mp, os, sys, timeline
+@timeline.record(charts=False)
+def double(x): return 2 * x
+def with_a_recorder(x):
+    with timeline.Recorder(f'child-{x}', charts=False): return 2 * x
+def loaded(): double(21)
+if __name__ == '__mp_main__': loaded()
+if __name__ == '__main__':
+    for method in ('fork', 'spawn', 'forkserver'):
+        with mp.get_context(method).Pool(2) as pool:
+            print(pool.map(double, range(4), chunksize=1))
+    with mp.get_context('spawn').Pool(1) as pool:
+        print(pool.map(with_a_recorder, range(2)))
+    if not os.fork():
+        double(1)
+        os._exit(0)
+    os.wait()
+    double(1)
+"""
+
+
+def test_calls_in_workers_that_nothing_records_leave_no_directory_and_one_line(run_code, tmp_path):
+    ended = run_code(WORKERS)
+    assert ended.stdout == "[0, 2, 4, 6]\n" * 3 + "[0, 2]\n"
+    said = [
+        line for line in ended.stderr.splitlines() if "double is not recorded in a child" in line
+    ]
+    # Two of each pool, but that one of two may have got no item; and those that ran the module.
+    assert 4 <= len(said) <= 9
+    assert len(said) == len(ended.stderr.splitlines()) - ended.stderr.count("records into")
+    assert sorted(path.name for path in tmp_path.glob("child-*")) == ["child-0", "child-1"]
+    assert begun(only(tmp_path)) == ["double"]  # the last call, of the program itself
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_decorated_dataset_is_as_silent_in_its_workers_as_it_is_small(run_code, tmp_path):
+    ended = run_code(
+        "import timeline\n"
+        "from torch.utils.data import DataLoader\n"
+        "class Numbers:\n"
+        "    def __len__(self): return 16\n"
+        "    @timeline.record(charts=False)\n"
+        "    def __getitem__(self, i): return i\n"
+        "if __name__ == '__main__':\n"
+        "    for method in ('fork', 'spawn'):\n"
+        "        loader = DataLoader(Numbers(), 4, num_workers=2, multiprocessing_context=method)\n"
+        "        print(sum(int(batch.sum()) for batch in loader))\n"
+    )
+    assert ended.stdout == "120\n" * 2
+    assert "timeline" not in ended.stderr
+    assert not list(tmp_path.glob("*.timeline"))
+
+
 def test_a_file_beside_the_script_does_not_take_the_place_of_a_module(run_code, tmp_path):
     for name in ("json", "argparse", "platform", "numpy", "struct", "base64"):
         (tmp_path / f"{name}.py").write_text("import os\nos.abort()\n")

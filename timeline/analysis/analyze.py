@@ -35,6 +35,7 @@ EVERY_CHANGE = "cuda snapshot"
 
 def analyze(recording: Recording) -> Analysis:
     """Draw every conclusion that the views show: peaks, phases, gaps, what is not exact and why."""
+    recording = processes.with_total(recording)
     run = recording.run
     start, end = run.started_ns, max(run.ended_ns, run.started_ns)
     marks = recording.marks

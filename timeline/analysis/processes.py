@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
-from timeline.analysis.types import ProcessSummary
-from timeline.recording.types import UNKNOWN, Ints, Process, Recording
+from timeline.analysis.types import HOST, ProcessSummary
+from timeline.recording.format import LIMIT
+from timeline.recording.types import UNKNOWN, Channel, Ints, Process, Recording, Series
 
-FAMILY = ("children.pss", "children.rss", "host.pss", "total.pss", "total.rss")
+TOTAL = "total.once"
+"""The target's own memory, as closely as it is sampled, with what its children have beyond it."""
+
+FAMILY = (
+    "children.own", "children.pss", "children.rss", "host.pss", TOTAL, "total.pss", "total.rss",
+)  # fmt: skip
 """The channels that are read while there are children."""
 
+_TOTAL_REASON = (
+    "each page counted once; what children have of their own is read at a slow pace: peaks are the "
+    "largest samples"
+)
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(w?\.exe)?|pt_main_thread")
 _WORKERS = (
     ("multiprocessing.resource_tracker", "multiprocessing resource tracker"),
     ("multiprocessing.forkserver", "multiprocessing fork server"),
     ("multiprocessing.spawn", "multiprocessing worker (spawn)"),
 )
+
+
+def with_total(recording: Recording) -> Recording:
+    """The recording with `TOTAL`, where what the children have of their own was read.
+
+    That is read seldom, and the target's memory may have moved since: so each of its samples is
+    taken with the last reading of the children's own.
+    """
+    host, own = recording.series.get(HOST), recording.series.get("children.own")
+    if host is None or own is None or not len(own) or not recording.processes:
+        return recording
+    read = own.value != UNKNOWN
+    begin = max(int(own.t_ns[0]), min(each.found_ns for each in recording.processes))
+    ends = [each.gone_ns or LIMIT for each in recording.processes]
+    kept = (host.t_ns >= begin) & (host.t_ns <= max(ends)) & (host.value != UNKNOWN)
+    for since, until in without_children(recording).tolist():
+        kept &= (host.t_ns <= since) | (host.t_ns >= until)
+    t = host.t_ns[kept]
+    last = np.searchsorted(own.t_ns[read], t, side="right") - 1
+    nothing = np.zeros(len(t), np.int64)
+    series = Series(
+        channel=Channel(TOTAL, own.channel.unit, "host.rss + children.own", False, _TOTAL_REASON),
+        begun_ns=host.begun_ns[kept],
+        t_ns=t,
+        value=host.value[kept] + own.value[read][np.maximum(last, 0)],
+        high=nothing + UNKNOWN,
+        unseen=nothing,
+    )
+    return replace(recording, series={**recording.series, TOTAL: series})
 
 
 def summarize(recording: Recording) -> tuple[ProcessSummary, ...]:
@@ -45,6 +85,11 @@ def _summary(
     begin = process.began_ns if process.began_ns != UNKNOWN else process.found_ns
     begin = max(min(begin, process.found_ns) - start_ns, 0)
     gone = process.gone_ns or end_ns
+    peak, peak_ns = UNKNOWN, 0
+    if len(marks):
+        peak, peak_ns = int(marks[top]), max(int(t[top]) - start_ns, 0)
+    if process.peak > peak:  # by some pages: the kernel sums its counters where it is asked
+        peak, peak_ns = process.peak, max(gone - start_ns, begin)
     return ProcessSummary(
         pid=process.pid,
         parent=parent,
@@ -53,10 +98,10 @@ def _summary(
         begin_ns=begin,
         end_ns=max(gone - start_ns, begin),
         ended=bool(process.gone_ns),
-        peak=int(marks[top]) if len(marks) else UNKNOWN,
-        peak_ns=max(int(t[top]) - start_ns, 0) if len(marks) else 0,
+        peak=peak,
+        peak_ns=peak_ns,
         pss=int(process.pss.max()) if len(process.pss) else UNKNOWN,
-        exact=by_kernel and bool(len(marks)) and not process.gone_ns,
+        exact=process.peak != UNKNOWN or (by_kernel and bool(len(marks)) and not process.gone_ns),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial, update_wrapper
 
 from timeline.errors import UsageError
@@ -49,7 +50,8 @@ def record(function: Any = None, /, **options: Any) -> Any:
     ``@record`` or ``@record(interval_s=0.001, …)``, on functions, async functions, generators,
     async generators and methods. The phase is called by the function's qualified name, or
     ``name``. A generator's phase lasts from its first value to its end, the loop around it
-    included. A call that cannot be recorded says so on stderr and runs.
+    included. A call that cannot be recorded says so on stderr and runs. In a child process, forked
+    or made by multiprocessing, no call is recorded; `Recorder` records there where it is asked to.
 
     Args:
         function: what to record, where no option is given.
@@ -164,7 +166,7 @@ class _Call:
 
     def __enter__(self) -> None:
         self._recorder: Recorder | None = None
-        if session.current is None and not switched_off() and not session.forked_while_recording:
+        if session.current is None and not switched_off() and _records_here(self._path):
             try:
                 self._recorder = _recorder(self._options)
                 self._recorder.start()
@@ -186,6 +188,39 @@ class _Call:
         session.leave(self._opened)
         if self._recorder is not None:
             self._recorder.__exit__(kind, error, trace)
+
+
+_said_where = False
+
+
+def _records_here(path: str) -> bool:
+    """Whether a call may make a recording: in a program's first process, and in no worker of it.
+
+    Each of its workers, each epoch anew, would leave one for each item that it is asked for.
+    """
+    global _said_where
+    if session.forked_while_recording:
+        return False
+    if not session.forked and not _made_by_multiprocessing():
+        return True
+    loading = sys.modules.get("torch.utils.data._utils.worker")
+    if not _said_where and getattr(loading, "_worker_info", None) is None:
+        _said_where = True
+        say(f"{path} is not recorded in a child process (`with timeline.Recorder():` would)")
+    return False
+
+
+def _made_by_multiprocessing() -> bool:
+    # Loaded in every child of it, spawned or from its server; and else nobody's need.
+    made = sys.modules.get("multiprocessing.process")
+    if made is None:
+        return False
+    try:
+        # While it runs the program's main module again it has no parent yet.
+        inheriting = getattr(made.current_process(), "_inheriting", False)
+        return bool(inheriting) or made.parent_process() is not None
+    except Exception:  # a program's own module of that name
+        return False
 
 
 def _recorder(options: dict[str, Any]) -> Recorder:

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 current: Session | None = None
 """The session of this process, if something records it."""
 
+forked = False
+"""Whether this process was forked from one that has this module, as a DataLoader's worker is."""
+
 forked_while_recording = False
-"""Whether this process was forked from one that was recorded, as a DataLoader's worker is."""
+"""Whether that one was recorded."""
 
 _inside: ContextVar[Open | None] = ContextVar("timeline_phase", default=None)
 """The innermost open phase, by thread and by asyncio task."""
@@ -428,7 +431,8 @@ def deactivate() -> None:
 
 def _in_forked_child() -> None:
     # The file, the descriptors on /proc/self (still the parent's) and the phases are the parent's.
-    global forked_while_recording
+    global forked, forked_while_recording
+    forked = True
     if current is not None:
         current.abandon()
         deactivate()

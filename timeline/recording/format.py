@@ -54,6 +54,7 @@ PSS_FIELDS: Fields = (
     ("host", "<i8"),
     ("children", "<i8"),
     ("total", "<i8"),
+    ("own", "<i8"),
 )
 PROCESS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("rss", "<i8"), ("peak", "<i8"))
 PROCESS_PSS_FIELDS: Fields = (("t_ns", "<i8"), ("process", "<u4"), ("pss", "<i8"))

@@ -33,6 +33,7 @@ class _Found:
     forked: bool = False
     runs_since_ns: int = 0
     gone_ns: int = 0
+    peak: int = UNKNOWN
 
 
 def read_processes(
@@ -70,6 +71,7 @@ def read_processes(
                 found_ns=each.found_ns,
                 runs_since_ns=each.runs_since_ns,
                 gone_ns=each.gone_ns,
+                peak=each.peak,
                 t_ns=t,
                 rss=rss,
                 mark=mark,
@@ -129,6 +131,8 @@ def _take(line: bytes, found: dict[int, _Found]) -> bool:
         return False
     if kind == "gone":
         each.gone_ns = max(t, each.found_ns)
+        each.peak = _whole(said.get("peak"), SIZE_LIMIT)
+        each.name = _text(said.get("name")) or each.name
         return True
     if kind == "runs":
         each.runs_since_ns = t

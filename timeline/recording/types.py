@@ -190,6 +190,8 @@ class Process:
         found_ns: when it was found.
         runs_since_ns: when it was found to run the program that it ran last.
         gone_ns: when it was found to have ended; 0 where it was not.
+        peak: the most that the program had which it ran last, by the kernel's word as it ended;
+            ``UNKNOWN`` where the kernel told nothing.
         t_ns, rss, mark: [n] its readings. ``mark`` is the kernel's high-water mark since it began
             to run its program.
         pss_t_ns, pss: [m] its proportional set size.
@@ -205,6 +207,7 @@ class Process:
     found_ns: int
     runs_since_ns: int
     gone_ns: int
+    peak: int
     t_ns: Ints
     rss: Ints
     mark: Ints

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes, format_duration
-from timeline.views.family import HEADINGS, ONCE, matters, rows, sums
+from timeline.views.family import HEADINGS, matters, meaning, rows, sums
 from timeline.views.terminal import DIM, Look, columns, fit, pad
 
 PROCESSES_SHOWN = 12
@@ -17,9 +17,9 @@ def children_block(analysis: Analysis, look: Look) -> list[str]:
         return []
     lines = []
     for each in sums(analysis):
-        once = each.channel.endswith(".pss")
-        what = ONCE if once else "the same by RSS, which counts shared pages in each process"
-        what += each.remark
+        by_rss = each.channel.endswith(".rss")
+        what = "the same by RSS, which counts shared pages in each process"
+        what = (what if by_rss else meaning(each.channel)) + each.remark
         text = (
             f"With children ~{format_bytes(each.total)} at {format_duration(each.t_ns / 1e9)}: "
             f"target {format_bytes(each.target)} + children {format_bytes(each.children)}; {what}"

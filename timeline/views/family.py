@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from timeline.analysis.processes import TOTAL
 from timeline.analysis.types import HOST, Analysis, ChannelSummary, ProcessSummary
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes, format_duration
 
-ONCE = "shared pages counted once (PSS)"
+ONCE = "each page counted once"
+SHARED_OUT = "shared pages counted once (PSS)"
 SHARED_OUTSIDE = (
     "; less than the target's RSS, since processes of other programs, or of other ranks, have "
     "pages of it too, and of these it counts a share"
@@ -21,7 +23,11 @@ IN_EACH = "shared pages counted in each process (RSS)"
 HEADINGS = ("process", "pid", "lived", "peak RSS", "PSS")
 """Of a table of processes."""
 
-_TOTALS = ("total.pss", "total.rss")
+_TOTALS = (TOTAL, "total.pss", "total.rss")
+"""The first that was read is what a chart stacks. PSS comes after: a page that a process of another
+program has too, as libraries beside other jobs, counts by a part, so that target and children
+together may be less than the target."""
+
 SMALLEST = 0.01
 """Of the target's peak. Importing torch starts programs of some hundred KiB: telling of them in
 every terminal and picture would hide the children that count."""
@@ -43,8 +49,8 @@ def matters(analysis: Analysis) -> bool:
 def band_channel(analysis: Analysis) -> str:
     """The channel of target and children together that a chart stacks.
 
-    The one that counts shared pages once, where there is any reading of it; empty without
-    children that matter.
+    One that counts shared pages once, where there is any reading of it; empty without children that
+    matter.
     """
     if not matters(analysis):
         return ""
@@ -53,7 +59,7 @@ def band_channel(analysis: Analysis) -> str:
 
 def meaning(channel: str) -> str:
     """How a sum of a family treats shared pages."""
-    return ONCE if channel.endswith(".pss") else IN_EACH
+    return IN_EACH if channel.endswith(".rss") else SHARED_OUT if channel != TOTAL else ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +80,23 @@ class Sum:
 
 def sums(analysis: Analysis) -> list[Sum]:
     """With shared pages counted once, and with them counted in each process, as far as read."""
-    out = []
-    for name in _TOTALS:
-        summary = _summary(analysis, name)
-        if summary is None or not _read(analysis, name):
-            continue
-        children = analysis.curves.get("children" + name.removeprefix("total"))
-        at = int(analysis.curves[name].value.argmax())
-        total = int(analysis.curves[name].value[at])
-        # Both are of one stream: one row, one moment.
-        same = children is not None and len(children.t_ns) == len(analysis.curves[name].t_ns)
-        of_children = int(children.value[at]) if children is not None and same else 0
-        t = int(analysis.curves[name].t_ns[at])
-        remark = SHARED_OUTSIDE if total < _own_at(analysis, t) else ""
-        out.append(Sum(name, total - of_children, of_children, total, summary.peak_ns, remark))
-    return out
+    once = next((name for name in _TOTALS[:-1] if _read(analysis, name)), "")
+    return [_sum(analysis, name) for name in (once, _TOTALS[-1]) if name and _read(analysis, name)]
+
+
+def _sum(analysis: Analysis, name: str) -> Sum:
+    curve = analysis.curves[name]
+    at = int(curve.value.argmax())
+    total, t = int(curve.value[at]), int(curve.t_ns[at])
+    if name == TOTAL:  # it is the target's memory with the children's on it
+        own = min(_own_at(analysis, t), total)
+        return Sum(name, own, total - own, total, t)
+    children = analysis.curves.get("children" + name.removeprefix("total"))
+    # Both are of one stream: one row, one moment.
+    same = children is not None and len(children.t_ns) == len(curve.t_ns)
+    of_children = int(children.value[at]) if children is not None and same else 0
+    remark = SHARED_OUTSIDE if total < _own_at(analysis, t) else ""
+    return Sum(name, total - of_children, of_children, total, t, remark)
 
 
 def _own_at(analysis: Analysis, t_ns: int) -> int:

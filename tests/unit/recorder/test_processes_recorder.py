@@ -64,11 +64,13 @@ def tree():
     process.communicate()
 
 
-@pytest.mark.parametrize("way", ["lists", "parents", "psutil"])
+@pytest.mark.parametrize("way", ["notices", "lists", "parents", "psutil"])
 def test_every_way_finds_children_of_threads_and_grandchildren_and_sees_them_go(
     way, tree, tmp_path, monkeypatch
 ):
     process, (of_thread, child, grandchild) = tree
+    if way != "notices":
+        monkeypatch.setattr(families, "_kin_of", lambda pid: None)
     if way == "parents":
         monkeypatch.setattr(families, "best_finder", finding.ByParents)
     ledger = Ledger(str(tmp_path), guest=False)
@@ -118,9 +120,16 @@ def test_a_member_goes_on_meaning_its_process_when_that_has_ended():
 
 
 def test_what_does_not_change_is_not_written_again(tmp_path):
-    process = subprocess.Popen(["sleep", "60"])
+    # A parent with no other child than this: one that sleeps, and has what it had.
+    command = ["sh", "-c", "sleep 60 & echo $!; wait"]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
     ledger = Ledger(str(tmp_path), guest=False)
-    family = Family(os.getpid(), ledger)
+    while True:
+        with open(f"/proc/{pid}/stat") as file:
+            if "(sleep) S" in file.read():  # it has come to where it stays
+                break
+    family = Family(parent.pid, ledger)
     try:
         family.look(all=True)
         for _ in range(100):
@@ -128,10 +137,9 @@ def test_what_does_not_change_is_not_written_again(tmp_path):
     finally:
         family.close()
         ledger.close()
-        process.kill()
-        process.wait()
-    # Other children of this process may be there, and change.
-    assert len(np.load(tmp_path / "samples.processes.npy")) < 30
+        os.kill(pid, 9)
+        parent.communicate()
+    assert len(np.load(tmp_path / "samples.processes.npy")) == 1
 
 
 def test_a_file_that_cannot_be_made_costs_the_table_and_not_the_sums(tmp_path):

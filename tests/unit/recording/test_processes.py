@@ -73,6 +73,33 @@ def family(tmp_path_factory):
     return directory
 
 
+def test_the_kernels_last_word_is_the_peak_of_one_that_ended_read_or_not(tmp_path):
+    directory = tmp_path / "x.timeline"
+    shutil.copytree(GOLDEN, directory)
+    ledger = Ledger(str(directory), guest=False)
+    read, unread, untold = Child(1, 5001), Child(2, 5002, rss=0, mark=0, command=""), Child(3, 5003)
+    for child in (read, unread, untold):
+        ledger.comes(child)
+    ledger.reads(read)
+    ledger.reads(untold)
+    ledger.goes(read, T + MS, 40 * MIB, "named late")
+    ledger.goes(unread, T + 2 * MS, 7 * MIB, "python")
+    ledger.goes(untold, T + 3 * MS)
+    ledger.close()
+    recording = load_directory(directory)
+    assert recording.damage == ()
+    first, second, third = recording.processes
+    assert (first.peak, first.name, second.peak, third.peak) == (
+        40 * MIB,
+        "named late",
+        7 * MIB,
+        -1,
+    )
+    assert len(second.t_ns) == 0
+    peaks = [(each.peak, each.exact) for each in analyze(recording).processes]
+    assert peaks == [(40 * MIB, True), (7 * MIB, True), (12 * MIB, False)]
+
+
 def test_children_are_read_as_they_were_written(family):
     recording = load_directory(family)
     assert recording.damage == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from synthetic import MiB, recording, with_children
@@ -31,7 +32,7 @@ def words_of(figure):
 
 def test_the_sums_are_of_one_moment_and_the_first_counts_shared_pages_once():
     once, each = sums(made())
-    assert (once.channel, each.channel) == ("total.pss", "total.rss")
+    assert (once.channel, each.channel) == ("total.once", "total.rss")
     assert once.target + once.children == once.total
     assert each.target + each.children == each.total
     assert 0 < once.children < each.children
@@ -59,7 +60,7 @@ def test_the_terminal_has_sums_and_a_table_in_its_width(width, count):
     assert max(map(columns, shown.splitlines())) <= width
     plain = " ".join(shown.split())
     assert "With children ~" in plain
-    assert "shared pages counted once (PSS)" in plain
+    assert "each page counted once" in plain
     assert "which counts shared pages in each process" in plain
     assert "peak RSS" in plain
 
@@ -82,10 +83,36 @@ def test_the_picture_stacks_the_children_and_names_them(theme):
     figure = draw(made(), palette, 10.0, 100)
     FigureCanvasAgg(figure).draw()
     words = words_of(figure)
-    assert "children: shared pages counted once (PSS)" in words
-    assert "total.pss" in words
-    assert not {"children.rss", "total.rss", "host.pss"} & set(words)
+    assert "children: each page counted once" in words
+    assert "total.once" in words
+    assert not {"children.rss", "total.rss", "host.pss", "children.own", "total.pss"} & set(words)
     assert "10 × git status" in words
+
+
+def test_a_recording_of_before_stacks_what_it_has():
+    analysis = made(own=False)
+    assert band_channel(analysis) == "total.pss"
+    words = words_of(draw(analysis, PALETTES["light"], 10.0, 100))
+    assert "children: shared pages counted once (PSS)" in words
+
+
+def test_beside_other_jobs_with_the_same_pages_the_children_stay_on_top():
+    """Ranks of one host share torch's libraries, and PSS gives each its part of them."""
+    recorded = with_children(recording(), WORKERS, 30)
+    diluted = {
+        name: replace(recorded.series[name], value=recorded.series[name].value // 4)
+        for name in ("total.pss", "host.pss", "children.pss")
+    }
+    analysis = analyze(replace(recorded, series={**recorded.series, **diluted}))
+    assert band_channel(analysis) == "total.once"
+    band, host, own = (analysis.curves[name] for name in ("total.once", "host.rss", "children.own"))
+    target = host.value[np.searchsorted(host.t_ns, band.t_ns)]
+    last = np.searchsorted(own.t_ns, band.t_ns, side="right") - 1
+    assert len(band.t_ns) > 200
+    assert ((band.value - target) == own.value[last]).all()
+    top, by_rss = sums(analysis)
+    assert not top.remark
+    assert top.target + top.children == top.total == band.value.max() < by_rss.total
 
 
 def test_without_pss_the_stack_says_that_it_counts_shared_pages_in_each():
@@ -126,7 +153,7 @@ def test_the_page_has_a_row_for_each_of_two_hundred():
 def test_small_children_are_in_page_and_document_alone():
     """Importing torch starts programs of some hundred KiB; nobody wants to read of them first."""
     recorded = with_children(recording(), ("ldconfig -p",), 1)
-    sums = ("children.rss", "children.pss")
+    sums = ("children.rss", "children.pss", "children.own")
     least = {name: replace(recorded.series[name], value=recorded.series[name].value // 50)
              for name in sums}  # fmt: skip
     analysis = analyze(replace(recorded, series={**recorded.series, **least}))
@@ -143,13 +170,13 @@ def test_small_children_are_in_page_and_document_alone():
 
 def test_of_the_sums_a_picture_explains_the_one_that_it_draws():
     words = " ".join(words_of(draw(made(), PALETTES["light"], 10.0, 100)))
-    assert "not exact: total.pss: " in words
+    assert "not exact: total.once: " in words
     assert "children.rss" not in words
 
 
 def test_a_sum_below_the_targets_own_memory_says_why():
     """Ranks of one host share torch's libraries, and PSS gives each its part of them."""
-    recorded = with_children(recording(), WORKERS, 30)
+    recorded = with_children(recording(), WORKERS, 30, own=False)
     shared = {
         name: replace(recorded.series[name], value=recorded.series[name].value // 4)
         for name in ("total.pss", "children.pss")

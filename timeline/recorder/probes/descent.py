@@ -6,7 +6,7 @@ import os
 
 from timeline.recording.alive import stat_fields
 
-_INITIAL = "pid:[4026531836]"
+INITIAL_PIDS = "pid:[4026531836]"
 """The kernel's number of the first pid namespace (PROC_PID_INIT_INO)."""
 
 _DEEPEST = 64
@@ -24,7 +24,7 @@ class Descent:
         self._pid = pid
         self._known: dict[int, tuple[str, bool]] = {}
         try:
-            self.foreign = os.readlink("/proc/self/ns/pid") != _INITIAL
+            self.foreign = os.readlink("/proc/self/ns/pid") != INITIAL_PIDS
         except OSError:
             self.foreign = False
 

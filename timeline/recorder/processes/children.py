@@ -1,10 +1,11 @@
 """The stream ``children``: how much the target's children have, one by one and together.
 
-Every look finds the children of that moment, so that one which lives longer than a look's interval
-is seen. While none has children of its own, one list tells of all: the host's sampler looks whether
-that is another one than before, and wakes this stream, which else sleeps. The memory of all is read
-where one came, and else at most at every fifth look, within a share of the time: 10 µs a process
-where the caches are warm, and thrice that where they are not.
+Where the kernel gives notice of each child, the host's sampler looks whether any waits, and wakes
+this stream, which else sleeps. Where it does not, every look finds the children of that moment, so
+that one which lives longer than a look's interval is seen; while none has children of its own, one
+list tells of all, and the host's sampler looks whether that is another one than before. The memory
+of all is read where one came, and else at most at every fifth look, within a share of the time:
+10 µs a process where the caches are warm, and thrice that where they are not.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ LOOKS_A_READING = 5
 ALONE_NS = 200_000_000
 """While there is no child, a look each so often is for those of other threads than the main one,
 whose list alone tells of itself: a waking takes 250 us of a CPU that computes."""
+
+UNWOKEN_NS = 1_000_000_000
+"""The same where the kernel gives notice of every child: whether the target lives is left to see.
+"""
 
 READING_SHARE = 0.003
 
@@ -70,7 +75,7 @@ class Children:
         if self._source == "psutil":
             least = LOOK_EVERY_NS_BY_PSUTIL
         self._look_ns = self.interval_ns = max(watched.interval_ns, least)
-        if family.lists:
+        if family.tells:
             self.interval_ns *= LOOKS_A_READING
         self._next_glance_ns = 0
         self._family = family
@@ -101,7 +106,12 @@ class Children:
                 f"{ledger.beyond:,} child processes one by one: after the first {MOST_WRITTEN:,} "
                 "they are in the sums alone"
             )
-        if family.unread:
+        if family.unread and family.told:
+            said.append(
+                f"the memory of {_counted(family.unread)} that ended before being read, of "
+                f"{family.numbers:,} in all"
+            )
+        elif family.unread:
             said.append(
                 f"at least {_counted(family.unread)} that ended before being read; of others as "
                 "brief nothing is known"
@@ -120,8 +130,10 @@ class Children:
 
     def pauses(self) -> int:
         """How long there is nothing to read unless a glance says otherwise, in nanoseconds."""
-        alone = self._family.lists and not self._family.living
-        return ALONE_NS - self.interval_ns if alone and self.interval_ns < ALONE_NS else 0
+        family = self._family
+        if not family.tells or family.living:
+            return 0
+        return max((UNWOKEN_NS if family.told else ALONE_NS) - self.interval_ns, 0)
 
     def read(self) -> tuple[int, ...] | None:
         """A row of sums; nothing where there is no child, or it is not yet time."""

@@ -64,17 +64,17 @@ class PsutilFamily:
             self.target = PsutilMember(psutil.Process(pid), 0, 0)
         except psutil.Error as error:
             raise ProcessLookupError(str(error)) from None
-        self.lists = False
+        self.tells = self.told = False
         self._ledger = ledger
         self._members: dict[int, PsutilMember] = {}
-        self._numbers = 0
+        self.numbers = 0
         self.living: tuple[PsutilMember, ...] = ()
         self.most = self.unread = self.hidden = 0
         self.capped = False
 
     def look(self, *, all: bool) -> bool:
         """Find new children where ``all`` is true, for it looks through all processes."""
-        before = self._numbers
+        before = self.numbers
         if all:
             try:
                 found = self.target.process.children(recursive=True)
@@ -85,7 +85,7 @@ class PsutilFamily:
                 # Equal processes have the same number and the same beginning.
                 if known is None or known.process != process:
                     self._add(process)
-        return self._numbers > before
+        return self.numbers > before
 
     def stirs(self) -> bool:
         """Nothing tells."""
@@ -116,7 +116,7 @@ class PsutilFamily:
     def _add(self, process: psutil.Process) -> None:
         try:
             parent = self._members.get(process.ppid())
-            member = PsutilMember(process, self._numbers + 1, parent.number if parent else 0)
+            member = PsutilMember(process, self.numbers + 1, parent.number if parent else 0)
         except psutil.AccessDenied:
             self.hidden += 1
             return
@@ -125,7 +125,7 @@ class PsutilFamily:
             return
         if not member.read():
             return
-        self._numbers += 1
+        self.numbers += 1
         self._members[process.pid] = member
         self.living = tuple(self._members.values())
         self.most = max(self.most, len(self.living))

@@ -38,6 +38,9 @@ what they have: eight of them for a week would be gigabytes."""
 
 LEAST_CHANGE = 64 << 10
 
+NO_PEAK = -1
+"""Nobody told what a process had at the most."""
+
 
 class Ledger:
     """The file of processes and the rows of each. What a full disk ends, ends with a sentence.
@@ -71,9 +74,12 @@ class Ledger:
         """It runs another program now."""
         self._line("runs", member)
 
-    def goes(self, member: Written, t_ns: int) -> None:
-        """It was seen to have ended."""
-        self._write(member, {"k": "gone", "i": member.number, "t": t_ns})
+    def goes(self, member: Written, t_ns: int, peak: int = NO_PEAK, name: str = "") -> None:
+        """It has ended; where the kernel told so, with the most that it had and its last name."""
+        told: dict[str, object] = {"peak": peak} if peak != NO_PEAK else {}
+        if name and name != member.name:
+            told["name"] = name
+        self._write(member, {"k": "gone", "i": member.number, "t": t_ns, **told})
         self._written.pop(member.number, None)
 
     def reads(self, member: Written) -> None:

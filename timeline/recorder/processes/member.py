@@ -139,6 +139,13 @@ class Member:
         except OSError:
             return ()
 
+    def virtual_peak(self) -> int:
+        """The most address space that it had, in bytes; 0 once it has ended."""
+        try:
+            return _number(os.pread(self._status, 4096, 0), b"\nVmPeak:") << 10
+        except OSError:
+            return 0
+
     def find(self) -> tuple[int, ...]:
         """The children of its main thread.
 

@@ -1,8 +1,9 @@
 """The stream ``pss``: the family's memory with every shared page counted once.
 
-The kernel shares a page out among those that have it (the proportional set size). To find that it
-walks all pages of a process, 20 ms a GiB, with the process's mmap lock held; so it is read while
-there are children, and only within a share of the time.
+The kernel shares a page out among those that have it (the proportional set size), and tells which
+pages a process alone has. To find that it walks all pages of a process, 20 ms a GiB, with the
+process's mmap lock held; so it is read while there are children, and only within a share of the
+time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from timeline.recording.writer import SampleWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from timeline.recorder.processes.family import Family
     from timeline.recorder.processes.member import Member
     from timeline.recorder.streams import Watched
 
 READ_EVERY_NS = 100_000_000
+
+UNWOKEN_NS = 1_000_000_000
+"""While there is no child; it is woken when there is one."""
 
 CHANGED = 0.03
 """Of the PSS: when the RSS of all together has moved by this much it is read again once that has
@@ -42,6 +48,7 @@ REASON = (
     "each page is shared out among those that have it, so the sum counts it once; read at its own "
     "slow pace: peaks are the largest samples"
 )
+REASON_OWN = "read at the slow pace of the PSS: peaks are the largest samples"
 
 
 def open_stream(watched: Watched) -> Pss:
@@ -73,14 +80,30 @@ class Pss:
         self._was = 0, 0, 0
         self._seen = 0, 0
         self._moves = False
+        self._sleeps = False
+
+    def glance(self) -> bool:
+        """Whether there is somebody to read where there was nobody; asked from another thread."""
+        family = self._watched.family
+        if not self._sleeps or family is None or not family.living:
+            return False
+        self._sleeps = False
+        return True
+
+    def pauses(self) -> int:
+        """How long there is nothing to read unless a glance says otherwise, in nanoseconds."""
+        family = self._watched.family
+        self._sleeps = family is not None and not family.living
+        return UNWOKEN_NS - self.interval_ns if self._sleeps else 0
 
     def channels(self) -> dict[str, dict[str, object]]:
-        """The target's, the children's, and both."""
+        """The target's, the children's, and both; and what the children have beyond the target."""
         shared = {"stream": self.name, "unit": "byte", "source": "linux", "exact": False}
         return {
             "host.pss": {**shared, "value": "host", "reason": REASON},
             "children.pss": {**shared, "value": "children", "reason": REASON},
             "total.pss": {**shared, "value": "total", "reason": REASON},
+            "children.own": {**shared, "value": "own", "reason": REASON_OWN},
         }
 
     def missing(self) -> list[str]:
@@ -100,19 +123,21 @@ class Pss:
         begun = time.monotonic_ns()
         if not self._is_time(begun - self._ended_ns, family):
             return ()
-        own = self._of(family.target)
-        if own is None:
+        target = self._of(family.target)
+        if target is None:
             return None
-        children = 0
+        children = []
         for member in family.living:
-            pss = self._of(member)
-            if pss is not None and not member.borrowed:
-                children += pss
-                self._keep(member, pss)
+            size = self._of(member)
+            if size is not None and not member.borrowed:
+                children.append(size)
+                self._keep(member, size.pss)
         t = time.monotonic_ns()
+        pss = sum(size.pss for size in children)
         self._took_ns, self._ended_ns = t - begun, t
-        self._was = _rss(family), own + children, len(family.living)
-        return t, min(t - begun, (1 << 32) - 1), own, children, own + children
+        self._was = _rss(family), target.pss + pss, len(family.living)
+        own = own_of_children(target, children)
+        return t, min(t - begun, (1 << 32) - 1), target.pss, pss, target.pss + pss, own
 
     def close(self) -> None:
         """Close the file of the children's."""
@@ -132,8 +157,8 @@ class Pss:
             return not self._moves or not pss or since_ns >= UNSETTLED_EVERY_NS
         return since_ns >= max(UNCHANGED_EVERY_NS, int(self._took_ns / UNCHANGED_SHARE))
 
-    def _of(self, member: Member) -> int | None:
-        """In bytes; None once the process has ended."""
+    def _of(self, member: Member) -> Sizes | None:
+        """None once the process has ended."""
         try:
             fd = os.open(f"/proc/{member.pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -142,17 +167,51 @@ class Pss:
                 os.close(fd)
         except PermissionError:
             self._refused.setdefault(member.pid, member.name)
-            return member.rss
+            return Sizes(member.rss, member.rss, member.rss)
         except OSError:
             return None
-        at = text.find(b"\nPss:")
-        return int(text[at + 5 :].split(None, 1)[0]) << 10 if at >= 0 else None
+        if b"\nPss:" not in text:
+            return None
+        private = _size(text, b"\nPrivate_Clean:") + _size(text, b"\nPrivate_Dirty:")
+        return Sizes(_size(text, b"\nRss:"), _size(text, b"\nPss:"), private)
 
     def _keep(self, member: Member, pss: int) -> None:
         if self._rows is None:
             path = os.path.join(self._watched.directory, samples_name("processes_pss"))
             self._rows = SampleWriter(path, PROCESS_PSS_FIELDS, guest=self._watched.guest)
         self._rows.append(time.monotonic_ns(), member.number, pss)
+
+
+class Sizes:
+    """What one process has, in bytes: all, its share of all, and what it has alone."""
+
+    __slots__ = ("private", "pss", "rss")
+
+    def __init__(self, rss: int, pss: int, private: int) -> None:
+        self.rss = rss
+        self.pss = pss
+        self.private = private
+
+
+def own_of_children(target: Sizes, children: Sequence[Sizes]) -> int:
+    """What children have that the target has not, in bytes, each page counted once.
+
+    Their private pages, and of those that they share among one another as many as can be told
+    apart from the target's. A page that is shared has one place in the largest of what any of the
+    family shares, so all shared pages are no fewer than that; nor than the family's shares of them
+    added up. Both are least figures, and the first is exact where one process has them all, as the
+    parent of forked workers does.
+    """
+    private = sum(size.private for size in children)
+    everyone = (target, *children)
+    most = max(size.rss - size.private for size in everyone)
+    shares = sum(size.pss - size.private for size in everyone)
+    return private + max(most, shares) - (target.rss - target.private)
+
+
+def _size(text: bytes, key: bytes) -> int:
+    at = text.find(key)
+    return int(text[at + len(key) :].split(None, 1)[0]) << 10 if at >= 0 else 0
 
 
 def _rss(family: Family) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import Analysis
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes, format_duration
-from timeline.views.family import IN_EACH, ONCE, Row, rows, sums
+from timeline.views.family import Row, meaning, rows, sums
 from timeline.views.page.words import escaped
 
 MOST_ROWS = 500
@@ -49,7 +49,7 @@ def _sums(analysis: Analysis) -> str:
     said = [
         f"<li>~<b>{format_bytes(each.total)}</b> with children at "
         f"{format_duration(each.t_ns / 1e9)}: target {format_bytes(each.target)} + children "
-        f"{format_bytes(each.children)}; {ONCE if each.channel.endswith('.pss') else IN_EACH}"
+        f"{format_bytes(each.children)}; {meaning(each.channel)}"
         f"{escaped(each.remark)}</li>"
         for each in sums(analysis)
     ]

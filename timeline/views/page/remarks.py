@@ -103,9 +103,10 @@ _HELP = (
     ),
     (
         "Children",
-        "are processes that the program started, and those that these started. They lie on top of "
-        "the program's own memory, with pages that several share counted once (PSS). The channels "
-        "children.rss and total.rss count such pages once for each process that has them.",
+        "are processes that the program started, and those that these started. On top of the "
+        "program's own memory lies what they have beyond it, each page counted once. PSS counts a "
+        "page by parts, also for other programs that have it; the channels children.rss and "
+        "total.rss count it once for each process that has it.",
     ),
     (
         "The lanes",
