@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,7 +199,7 @@ def test_a_memory_error_at_a_limit_of_address_space_is_named_with_both(write_scr
         "memory-error", 700_000 << 10, "RLIMIT_AS",
     )  # fmt: skip
     assert death["limit"] - 8 * MiB < death["bytes"] <= death["limit"]
-    assert death["phase"] in ("step/forward", "step/backward")
+    assert death["phase"] in ("step/forward", "step/backward", "step/optimizer")
     assert table.startswith("train.py: ")
     assert "exited with code 1: MemoryError (train.py:" in table.splitlines()[0]
     # Twelve MiB a step, from what Python has mapped at its start.
@@ -292,7 +293,60 @@ def test_a_program_that_outlives_its_recorder_is_said_to(write_script, tmp_path)
     ended, table = report(out, tmp_path)
     assert lives["run"]["death"]["sentence"].startswith("its recorder was lost and it lives still")
     assert ended["run"]["death"]["cause"] == "recorder-lost"
-    assert "its recorder was lost and it went on to its end: last read at " in table
+    assert "its recorder was lost and it went on to its end: last sampled at " in table
+
+
+LOSES_ITS_HELPER = """
+import json, os, signal, sys, time
+from timeline import Recorder, phase
+try:
+    with Recorder("run.timeline", charts=False):
+        for step in range(30):
+            with phase("step/forward"):
+                kept = bytearray(20 << 20)
+                time.sleep(0.01)
+            with phase("step/backward"):
+                more = bytearray(5 << 20)
+                if step == 20:
+                    time.sleep(0.3)
+                    with open("run.timeline/meta.json") as file:
+                        os.kill(json.load(file)["sampler_pid"], signal.SIGKILL)
+                del more
+            with phase("step/optimizer"):
+                time.sleep(0.005)
+        if sys.argv[1:]:
+            raise KeyError("later")
+except KeyError:
+    sys.exit(3)
+print("to its end")
+"""
+
+
+def test_a_program_whose_helper_is_killed_goes_on_and_the_report_says_where_it_was_lost(
+    write_script, run_python, tmp_path
+):
+    script = write_script(LOSES_ITS_HELPER, "train.py")
+    ended = run_python(script, cwd=tmp_path)
+    assert (ended.code, ended.stdout) == (0, "to its end\n")
+    assert ended.stderr == "timeline: the sampling process ended before the recording\n"
+    document, table = report(tmp_path / "run.timeline", tmp_path)
+    death = document["run"]["death"]
+    said = "its recorder was lost and it went on to its end: last sampled at "
+    assert (death["cause"], death["phase"], death["step"]) == ("recorder-lost", "step/backward", 21)
+    assert said in table.splitlines()[0]
+    assert table.splitlines()[0].endswith(", in step 21, backward")
+    assert "the process that sampled ended " in death["evidence"]
+    assert death["last"].startswith("in the last ")
+    assert [each["path"] for each in death["grew"]][:2] == ["step/forward", "step/backward"]
+    phases = {each["path"]: each["count"] for each in document["phases"]}
+    assert phases["step/forward"] == phases["step/optimizer"] == 30  # marks went on
+    shutil.rmtree(tmp_path / "run.timeline")
+    ended = run_python(script, "fails", cwd=tmp_path)
+    assert ended.code == 3
+    death = report(tmp_path / "run.timeline", tmp_path)[0]["run"]["death"]
+    assert death["cause"] == "exception"
+    assert "KeyError" in death["sentence"]
+    assert "the process that sampled ended" in death["evidence"]
 
 
 def test_a_closed_terminal_ends_program_and_launcher_with_a_whole_recording(write_script, tmp_path):

@@ -72,7 +72,7 @@ def find_death(
     cause = _cause(recording, headroom)
     if cause is None:
         return None
-    phase, step, moment = _place(instances, recording)
+    phase, step, moment = _place(instances, recording, lost=cause.cause == "recorder-lost")
     # An exception has taken down what its frames held by the time that the program ends.
     seen = int(np.searchsorted(host.t_ns, moment, side="right")) if moment else len(host)
     rss = int(host.value[seen - 1]) if seen else UNKNOWN
@@ -117,8 +117,9 @@ def _exited(
     recording: Recording, struck: Kills | None, headroom: tuple[Headroom, ...]
 ) -> _Cause | None:
     raised, code = recording.raised, recording.run.exit_code
-    if code == 0:
-        return None
+    lost = _recorder_lost(recording) if recording.run.outlived else None
+    if code == 0 or (raised is None and lost is not None):
+        return lost
     cause = _raised(raised, code) if raised is not None else None
     if struck and code:
         # One of its children, as a rule: a program rarely survives that.
@@ -127,6 +128,8 @@ def _exited(
         words = f"{ended} after {killer.words.removeprefix('killed by ')} took a process beside it"
         evidence = f"{killer.evidence}; {cause.evidence}" if cause else killer.evidence
         return replace(killer, cause="oom-other", words=words, evidence=evidence)
+    if cause is not None and lost is not None:
+        return replace(cause, evidence=f"{cause.evidence}; {lost.evidence}".removeprefix("; "))
     return cause
 
 
@@ -223,12 +226,7 @@ def _by_signal(signal: str | None, recording: Recording) -> _Cause:
 def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
     """No end was written: the recorder went too, or first."""
     if recording.run.outlived:
-        did = "went on to its end" if recording.run.outlived == "ended" else "lives still"
-        return _Cause(
-            "recorder-lost",
-            f"its recorder was lost and it {did}: last read",
-            evidence="the process that sampled wrote no end; the program's own marks go on",
-        )
+        return _recorder_lost(recording)
     near = [each for each in headroom if each.hard and each.last >= NEAR * each.limit.bytes]
     if near:
         tightest = min(near, key=lambda each: each.limit.bytes - each.last)
@@ -255,6 +253,21 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
     return _Cause("cut-off", "cut off: no end was written,", False, evidence=evidence)
 
 
+def _recorder_lost(recording: Recording) -> _Cause:
+    """The program outlived the process that sampled it: its launcher, or the one beside."""
+    did = "went on to its end" if recording.run.outlived == "ended" else "lives still"
+    series, when = recording.series.get(HOST), ""
+    if series is not None and len(series):
+        since = int(series.t_ns[-1]) - recording.run.started_ns
+        when = f" {format_duration(since / 1e9)} into the run"
+    return _Cause(
+        "recorder-lost",
+        f"its recorder was lost and it {did}: last sampled",
+        evidence=f"the process that sampled ended{when} without a word; all that it had sampled is "
+        "here, and the program's own marks go on",
+    )
+
+
 def clock_notes(run: Run) -> tuple[str, ...]:
     """What happened to the clocks during the run, as sentences; nothing where nothing did."""
     notes = []
@@ -279,16 +292,26 @@ def _figure(cause: _Cause, rss: int) -> str:
     return f" at {format_bytes(rss)}" if rss != UNKNOWN else ""
 
 
-def _place(instances: Instances, recording: Recording) -> tuple[str | None, int, int]:
+def _place(
+    instances: Instances, recording: Recording, *, lost: bool
+) -> tuple[str | None, int, int]:
     """Where the run died: the innermost phase, the number of the step, and when it left the phase.
 
-    The step is 0 where there is none; the moment is, for an end by an exception.
+    The step is 0 where there is none; the moment is, for an end by an exception. Of a run whose
+    recorder was lost, where and when that was.
     """
     run, raised = recording.run, recording.raised
     steps = instances.paths.index(_OPTIMIZER) if _OPTIMIZER in instances.paths else -1
     stepped = (instances.path == steps) & ~instances.open
     row, moment = UNKNOWN, 0
-    if raised is not None and run.end == "exited":
+    series = recording.series.get(HOST)
+    if lost and series is not None and len(series):
+        moment = int(series.t_ns[-1])
+        since = moment - run.started_ns
+        inside = np.flatnonzero((instances.begin_ns <= since) & (instances.end_ns >= since))
+        row = int(inside[-1]) if len(inside) else UNKNOWN
+        stepped &= instances.end_ns <= since
+    elif raised is not None and run.end == "exited":
         row = _row_of(instances, raised.phase)
         moment = raised.t_ns
         if row != UNKNOWN:

@@ -148,7 +148,7 @@ class Running:
         if os.path.exists(os.path.join(self.directory, SUMMARY)):
             return
         ended = {"time_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}
-        document = {"timeline": FORMAT_VERSION, **_ENDING, "ended": ended}
+        document = {"timeline": FORMAT_VERSION, **_ENDING, "ended": ended, "sampler": "lost"}
         try:
             write_json(self.directory, SUMMARY, document)
         except RecordingError:  # what keeps the sampler from writing keeps us

@@ -271,6 +271,8 @@ def _run(
 
 
 def _outlived(meta: Document, ending: _Ending, events: Events) -> Literal["", "ended", "lives"]:
+    if ending.summary.text("sampler") == "lost":  # by the program itself, which wrote the end
+        return "ended"
     if ending.end != "cut-off" or ending.summary.found:
         return ""
     if events.closed:

@@ -272,8 +272,8 @@ class Run:
         last: the most that can have been resident since the last reading, by the kernel's word
             after the end, in bytes; 0 where it is not known.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
-        outlived: of a run that was cut off, what the program did after its recorder was lost:
-            ``ended`` by itself, ``lives`` still; empty where it is not known.
+        outlived: of a run whose recorder was lost, what the program did after that: ``ended`` by
+            itself, ``lives`` still; empty where it is not known, or nothing was lost.
         slept_ns: how long the machine slept during the run, which no other time here counts.
         jumped_ns: how far the wall clock was set forward (or back, below 0) during the run.
         rank: which rank of a job it was; None for a process on its own.
