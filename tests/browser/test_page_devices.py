@@ -91,6 +91,7 @@ def test_zoomed_in_the_layers_show_every_reading(open_page):
         rows = np.flatnonzero((memory.t_ns >= start * 1e9) & (memory.t_ns <= end_ * 1e9))
         rows = np.arange(max(rows[0] - 1, 0), min(rows[-1] + 2, len(memory.t_ns)))
         assert 100 < len(rows) < 200
+        assert page.source("device 0 labels")["x"] == [max(start, 0)], "its name stays in view"
         edges = memory.allocated[rows], (memory.allocated + memory.cached)[rows]
         for layer, edge in zip(("allocated", "cached"), edges, strict=True):
             drawn = page.source(f"device 0 {layer} edges")

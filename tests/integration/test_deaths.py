@@ -239,8 +239,10 @@ def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_time
     text = "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n"
     text += STEPS.replace("END", f"raise OutOfMemoryError({said!r})")
     recorded = run_timeline(write_script(text))
-    death = report(recorded.recording, tmp_path)[0]["run"]["death"]
+    document, table = report(recorded.recording, tmp_path)
+    death = document["run"]["death"]
     assert death["cause"] == "gpu-memory-error"
+    assert "\ntorch.OutOfMemoryError: CUDA" in table, "its name is as torch writes it"
     assert "torch.OutOfMemoryError" in death["sentence"]
     assert death["sentence"].endswith(" at 78.0 GiB of 79.1 GiB on gpu1, in step 3, backward")
     assert "Tried to allocate 2.00 GiB" in death["evidence"]

@@ -115,10 +115,15 @@ def _memory(
             apart = np.maximum(used.value - held, 0)
         outside = _held_values(used.t_ns, apart, t) if by_driver and used is not None else nothing
         at = int(allocated.t_ns[top])
+        # Where it stood at its largest as it was read, so did what was reserved. Else the largest
+        # of that was reserved at some moment since the reading before, maybe not the same.
+        standing = allocated.value[top] == allocated.high[top]
+        held_then = int((reserved.value if standing else reserved.high)[top])
+        cached_then = max(held_then - int(allocated.high[top]), 0)
     else:
         assert used is not None
         of_allocated = of_reserved = np.where(used_then != UNKNOWN, 0, UNKNOWN)
-        outside, first = used_then, int(t[-1]) + 1
+        outside, first, cached_then = used_then, int(t[-1]) + 1, UNKNOWN
         at = int(used.t_ns[first_largest(used.value, 0, len(used))])
     # Before CUDA was initialised torch had nothing there.
     of_allocated = np.where(t < first, 0, of_allocated)
@@ -137,7 +142,7 @@ def _memory(
         peak=OnDevice(
             t_ns=at - start,
             allocated=int(of_allocated[place]) if by_torch else UNKNOWN,
-            cached=int(max(of_reserved[place] - of_allocated[place], 0)) if by_torch else UNKNOWN,
+            cached=cached_then,
             outside=int(outside[place]),
             used=int(used_then[place]),
             process=_at(process, at),

@@ -55,11 +55,12 @@ class _Path:
         self.delta = max(self.delta, phase.delta)
         begin, n = phase.begin_ns, len(phase.begin_ns)
         self.count += n
-        more = max(n - len(self._came), 0)
-        self._came = np.pad(self._came, (0, more))
-        self._who = np.pad(self._who, (0, more))
-        self._first = np.pad(self._first, (0, more), constant_values=np.iinfo(np.int64).max)
-        self._last = np.pad(self._last, (0, more), constant_values=np.iinfo(np.int64).min)
+        more = n - len(self._came)
+        if more > 0:
+            self._came = np.pad(self._came, (0, more))
+            self._who = np.pad(self._who, (0, more))
+            self._first = np.pad(self._first, (0, more), constant_values=np.iinfo(np.int64).max)
+            self._last = np.pad(self._last, (0, more), constant_values=np.iinfo(np.int64).min)
         later = begin > self._last[:n]
         self._who[:n][later] = rank
         self._came[:n] += 1

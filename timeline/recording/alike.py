@@ -137,7 +137,9 @@ def _placed(value: object, places: Iterator[int]) -> object:
 
 def _in_strings(text: NDArray[np.uint8], ends: Ints) -> Bools:
     """Whether each byte lies behind an odd number of quotes in its line."""
-    inside: Bools = np.bitwise_xor.accumulate(text == ord('"'))
+    # Counted by bytes, which overflow and stay odd or even: twice as fast as by one's truth.
+    quotes = np.add.accumulate(text == ord('"'), dtype=np.uint8)
+    inside: Bools = (quotes & np.uint8(1)).view(np.bool_)
     odd = inside[ends[:-1]]
     if odd.any():
         # A line with one quote too many must not turn those after it inside out.

@@ -44,4 +44,6 @@ def headroom_sentence(analysis: Analysis) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    # What begins with the name of a class or a file is left as it is written there.
+    name = "." in text.split(" ", 1)[0]
+    return text if name else text[:1].upper() + text[1:]

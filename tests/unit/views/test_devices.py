@@ -90,6 +90,17 @@ def test_the_peak_and_what_lay_over_it_are_of_one_moment(run):
     assert (memory.retries, memory.ooms) == (3, 1)
 
 
+def test_what_was_given_back_before_the_peak_is_not_cached_at_it(run):
+    peak = {"0": [3 * GIB, 3 * GIB, 3 * GIB, 7 * GIB, 3 * GIB, 3 * GIB, 0, 0, 1, 0]}
+    lines = [
+        {"k": "fact", "t": 2 * MS, "name": "cuda0", "value": "aaaa"},
+        {"k": "b", "i": 0, "p": "step", **mark(100, 1 * GIB, 1 * GIB, 7 * GIB)},
+        {"k": "e", "i": 0, **mark(300, 0, 0, 0), "cuda": peak},
+    ]
+    (memory,) = analyze(load(run(lines))).devices
+    assert (memory.peak.allocated, memory.peak.cached) == (3 * GIB, 0)
+
+
 def test_every_view_tells_of_it_and_a_models_name_does_no_harm(run):
     analysis = analyze(load(run()))
     shown = " ".join(text.render(analysis, width=100).split())

@@ -182,6 +182,8 @@ class Chart {
     device.areas(from, to, Math.round(this.width)).forEach((area, k) => {
       this.model(`${device.name} ${this.facts.layers[k]} edges`).data = area;
     });
+    const labels = this.model(`${device.name} labels`);
+    labels.data = { ...labels.data, x: [Math.max(from / 1e9, 0)] };
   }
 
   drawSizes(from, to) {

@@ -100,7 +100,9 @@ def _plot(
     size = peak.allocated if memory.by_torch else peak.used
     dot = ColumnDataSource(data={"x": [peak.t_ns / 1e9], "y": [size]})
     plot.add_glyph(dot, Scatter(x="x", y="y", size=9, line_width=2, name=f"{name} peak"))
-    label = ColumnDataSource(data={"x": [0.0], "y": [top], "text": [memory.name]})
+    label = ColumnDataSource(
+        name=f"{name} labels", data={"x": [0.0], "y": [top], "text": [memory.name]}
+    )
     text = Text(
         x="x", y="y", text="text", text_font_size="12px", text_font_style="bold",
         text_baseline="top", y_offset=4, x_offset=4, background_fill_alpha=0.75,
