@@ -232,8 +232,10 @@ def _break_between_children(curves: dict[str, Curve], none_ns: Ints) -> None:
         t = curves[name].t_ns
         before = np.searchsorted(t, none_ns[:, 0], side="right") - 1
         before = np.unique(before[(before >= 0) & (before < len(t) - 1)])
-        gaps = np.stack((t[before], t[before + 1]), axis=1) if len(before) else np.empty((0, 2))
-        curves[name] = replace(curves[name], gaps_ns=gaps.astype(np.int64))
+        gaps = np.stack((t[before], t[before + 1]), axis=1).reshape(-1, 2)
+        if name == processes.TOTAL:  # where the target was not sampled it is not known either
+            gaps = np.unique(np.concatenate((gaps, curves[name].gaps_ns)), axis=0)
+        curves[name] = replace(curves[name], gaps_ns=gaps)
 
 
 def _inexact(summary: PhaseSummary, reason: str) -> PhaseSummary:

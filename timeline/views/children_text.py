@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from timeline.analysis.types import Analysis
-from timeline.units import format_bytes, format_duration
-from timeline.views.family import HEADINGS, matters, meaning, rows, sums
+from timeline.views.family import HEADINGS, matters, rows, sum_sentences
 from timeline.views.terminal import DIM, Look, columns, fit, pad
 
 PROCESSES_SHOWN = 12
@@ -15,17 +14,8 @@ def children_block(analysis: Analysis, look: Look) -> list[str]:
     """The lines; none where there were no children, or none that matter."""
     if not matters(analysis):
         return []
-    lines = []
-    for each in sums(analysis):
-        by_rss = each.channel.endswith(".rss")
-        what = "the same by RSS, which counts shared pages in each process"
-        what = (what if by_rss else meaning(each.channel)) + each.remark
-        text = (
-            f"With children ~{format_bytes(each.total)} at {format_duration(each.t_ns / 1e9)}: "
-            f"target {format_bytes(each.target)} + children {format_bytes(each.children)}; {what}"
-        )
-        lines += look.lines(text, rest="  ")
-    return [*lines, *_table(analysis, look)]
+    said = [line for text in sum_sentences(analysis) for line in look.lines(text, rest="  ")]
+    return [*said, *_table(analysis, look)]
 
 
 def _table(analysis: Analysis, look: Look) -> list[str]:

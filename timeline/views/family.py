@@ -84,6 +84,21 @@ def sums(analysis: Analysis) -> list[Sum]:
     return [_sum(analysis, name) for name in (once, _TOTALS[-1]) if name and _read(analysis, name)]
 
 
+def sum_sentences(analysis: Analysis) -> list[str]:
+    """The sums in words; of children that do not matter nothing is said."""
+    return [_in_words(each) for each in sums(analysis)] if matters(analysis) else []
+
+
+def _in_words(each: Sum) -> str:
+    what = "the same by RSS, which counts shared pages in each process"
+    what = what if each.channel.endswith(".rss") else meaning(each.channel)
+    return (
+        f"With children ~{format_bytes(each.total)} at {format_duration(each.t_ns / 1e9)}: "
+        f"target {format_bytes(each.target)} + children {format_bytes(each.children)}; "
+        f"{what}{each.remark}"
+    )
+
+
 def _sum(analysis: Analysis, name: str) -> Sum:
     curve = analysis.curves[name]
     at = int(curve.value.argmax())

@@ -26,6 +26,7 @@ from timeline.views.chart.ticks import byte_ticks
 from timeline.views.device_layers import MOST_DEVICES
 from timeline.views.device_words import channels_of
 from timeline.views.ending import death_sentences, headroom_sentence
+from timeline.views.family import sum_sentences
 from timeline.views.limits import drawn_limits, shown_at_first
 from timeline.views.palette import Palette, channel_color
 
@@ -85,6 +86,7 @@ def draw(analysis: Analysis, palette: Palette, width: float, dpi: float) -> Figu
     shown = [each.channel.name for each in channels] + list(channels_of(analysis))
     if headroom := headroom_sentence(analysis):
         sentences.append(headroom)
+    sentences += sum_sentences(analysis)
     sentences += notes.sentences(analysis, shown) + _left_out(analysis, len(channels), flown)
     written = notes.lines(sentences, notes.SIZE, room, _MOST_NOTES)
     tables = bool(table.lines or processes)
