@@ -49,6 +49,19 @@ def test_the_high_water_mark_is_really_tried(run_python):
         assert "reset worked" in here["marks"]["text"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files are Linux's")
+def test_children_and_shared_pages_are_really_tried(run_python):
+    here = found(run_python("-m", "timeline", "doctor", "--json"))
+    if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        assert here["children"] == {
+            "about": "children",
+            "mark": "yes",
+            "text": "are found by the kernel's own lists: a child was",
+        }
+    assert here["PSS"]["mark"] == "yes"
+    assert here["PSS"]["text"].endswith(" MiB here")
+
+
 def test_torch_is_found_without_being_imported(run_python):
     code = (
         "import sys\n"

@@ -1,6 +1,7 @@
 """Say what can be measured here, and why not the rest.
 
-Each line was tried on this machine, not looked up. The exit code is 0 whatever was found.
+What is measured was tried on this machine, not looked up; of packages the version is told, and none
+is imported. The exit code is 0 whatever was found.
 """
 
 from __future__ import annotations
@@ -12,27 +13,22 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from timeline import __version__
+from timeline.cli.doctor_spikes import Mark, mark_from_beside, own_mark
 from timeline.cli.output import show
-from timeline.recorder.probes import open_probe, resolve
-from timeline.recorder.reading import counter_slack, open_own_memory
+from timeline.recorder.reading import counter_slack
 from timeline.recorder.surroundings import Surroundings
-from timeline.units import MiB, format_bytes
+from timeline.units import format_bytes
 from timeline.views.terminal import look_of, neutral, wrap
-
-if TYPE_CHECKING:
-    from timeline.recorder.probes import Probe
 
 VERSION = 1
 """Of the document that --json prints."""
-
-Mark = Literal["yes", "no", "note"]
 
 _MARKS: dict[Mark, tuple[str, str, str]] = {
     "yes": ("✓", "+", "32"),
@@ -40,19 +36,6 @@ _MARKS: dict[Mark, tuple[str, str, str]] = {
     "note": ("·", ".", "2"),
 }
 """As it is drawn, in ASCII, and its colour."""
-
-_SPIKE = 32 * MiB
-_SEEN = 24 * MiB
-"""A spike of 32 MiB that shows by at least this much was seen."""
-
-_SPIKING = f"""
-import sys
-sys.stdin.readline()
-spike = b"x" * {_SPIKE}
-del spike
-print(flush=True)
-sys.stdin.readline()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +93,18 @@ def examine() -> Iterator[Finding]:
     yield Finding("timeline", "note", f"{__version__}, in Python {platform.python_version()}")
     system = platform.platform()
     yield Finding("system", "note", f"{system}, {os.cpu_count() or 1} CPUs")
-    yield _tried("marks", _own_mark)
-    yield _tried("sampling", _mark_from_beside)
+    yield _tried("marks", own_mark)
+    yield _tried("sampling", mark_from_beside)
     yield _slack(platform.system(), platform.release(), os.cpu_count() or 1, _page_size())
-    yield _children()
-    yield _pss()
+    yield _tried("children", _children)
+    yield _tried("PSS", _pss)
     yield _tried("limits", _limits)
     yield _tried("OOM killer", _oom_counts)
     yield _package("psutil", "psutil", "host memory where the kernel's own files are missing")
     yield _package(
-        "memory_profiler", "memory-profiler", "reads by --backend memory_profiler; runs mprof"
+        "memory_profiler",
+        "memory-profiler",
+        "its table of lines by --lines, its readings by --backend",
     )
     yield _package("torch", "torch", "its phases are recorded without a change to the script")
     yield _package("matplotlib", "matplotlib", "the PNG")
@@ -134,68 +119,6 @@ def _tried(about: str, trial: Callable[[], tuple[Mark, str]]) -> Finding:
     except Exception as error:  # a doctor that dies tells nothing
         mark, text = "no", f"could not be tried: {type(error).__name__}: {error}"
     return Finding(about, mark, text)
-
-
-def _own_mark() -> tuple[Mark, str]:
-    """Whether a process can read and reset its own high-water mark: the peaks of phases."""
-    own, why = open_own_memory()
-    if own is None:
-        return "no", f"peaks of phases are the largest samples: {why}"
-    try:
-        own.read()
-        spike = b"x" * _SPIKE
-        del spike
-        _, _, rss, high, _ = own.read()
-        _, _, later_rss, later, _ = own.read()
-    finally:
-        own.close()
-    return _verdict(
-        high - rss, later - later_rss, "a process reads its own peak since the mark before"
-    )
-
-
-def _mark_from_beside() -> tuple[Mark, str]:
-    """Whether another process's mark can be read and reset: the peaks between two samples."""
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _SPIKING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        try:
-            return _watch(child, open_probe(resolve("auto"), child.pid, exact=True))
-        finally:
-            child.kill()
-
-
-def _watch(child: subprocess.Popen[str], probe: Probe) -> tuple[Mark, str]:
-    assert child.stdin
-    assert child.stdout
-    try:
-        if not probe.exact:
-            return "no", f"peaks between two samples are not seen: {probe.reason}"
-        probe.read()
-        child.stdin.write("\n")
-        child.stdin.flush()
-        child.stdout.readline()
-        during, after = probe.read(), probe.read()
-    finally:
-        probe.close()
-    if during is None or after is None:
-        return "no", "the process that was to be read ended at once"
-    return _verdict(
-        during[4] - during[3], after[4] - after[3], "the sampler reads the peak between two samples"
-    )
-
-
-def _verdict(seen: int, left: int, what: str) -> tuple[Mark, str]:
-    size = format_bytes(_SPIKE)
-    if seen < _SEEN:
-        return "no", f"the kernel's high-water mark did not show a spike of {size}"
-    if left >= _SEEN:
-        return "no", "the kernel's high-water mark can be read but its reset had no effect"
-    return "yes", f"{what}: a spike of {size} was seen, and the reset worked"
 
 
 def _page_size() -> int:
@@ -215,25 +138,35 @@ def _slack(system: str, release: str, cpus: int, page: int) -> Finding:
     return Finding("accuracy", "note", f"{text}: the kernel counts in batches")
 
 
-def _pss() -> Finding:
+def _pss() -> tuple[Mark, str]:
+    """Whether shared pages can be counted once."""
     try:
-        Path("/proc/self/smaps_rollup").read_bytes()
+        said = Path("/proc/self/smaps_rollup").read_bytes()
     except OSError as error:
-        return Finding("PSS", "no", f"no /proc/PID/smaps_rollup here ({error.strerror})")
-    text = "shared pages of a program and its children are counted once"
-    return Finding("PSS", "yes", text)
+        return "no", f"no /proc/PID/smaps_rollup here ({error.strerror})"
+    found = re.search(rb"^Pss: +(\d+) kB$", said, re.MULTILINE)
+    if not found:
+        return "no", "this kernel's smaps_rollup tells no Pss"
+    own = format_bytes(int(found[1]) << 10)
+    return "yes", f"shared pages of a program and its children are counted once: {own} here"
 
 
-def _children() -> Finding:
-    """How the children of a program would be found."""
+def _children() -> tuple[Mark, str]:
+    """Whether a child of a program is found, and how."""
     if not os.path.exists("/proc/self/status"):
-        return Finding("children", "note", "are looked for with psutil, among all processes")
+        return "note", "are looked for with psutil, among all processes"
     from timeline.recorder.processes.finding import ByLists, best_finder
 
-    if isinstance(best_finder(), ByLists):
-        return Finding("children", "yes", "are found by the kernel's own lists")
-    text = "are looked for among all processes: this kernel keeps no lists (CONFIG_PROC_CHILDREN)"
-    return Finding("children", "note", text)
+    if not isinstance(best_finder(), ByLists):
+        text = "are looked for among all processes: no lists here (CONFIG_PROC_CHILDREN)"
+        return "note", text
+    command = [sys.executable, "-I", "-S", "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        listed = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+        child.kill()
+    if str(child.pid) not in listed:
+        return "no", "the kernel's list of children did not have a child that there was"
+    return "yes", "are found by the kernel's own lists: a child was"
 
 
 def _limits() -> tuple[Mark, str]:

@@ -219,7 +219,9 @@ class Ranks {
     pen.fillStyle = ink("peak");
     pen.font = "bold 14px system-ui, sans-serif";
     for (const [rank, t] of facts.died) {
-      if (t >= begin && t <= end) pen.fillText("×", this.x(t, width) + 6, (rank + 0.5) * each);
+      if (t < begin || t > end) continue;
+      const middle = Math.min(Math.max((rank + 0.5) * each, 6), this.stripHeight - 6);
+      pen.fillText("×", this.x(t, width) + 6, middle);
     }
     const rank = facts.ranks[this.chosen];
     pen.strokeStyle = ink("others-2");
