@@ -209,12 +209,55 @@ def optimizers():
                 optimizer.step()
         weighed(name, train)
         read = read_anatomy(Path(name), [])
-        said = expected(read, "step/optimizer")
+        said = expected(read, read.phases[-1])
         out[name] = [said, {key: read.phases[-1].categories[key] for key in said}]
     return out
 
+class Mixed(torch.nn.Module):
+    # Layers whose results, inputs and views are shared, in place and not.
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(20, 16)
+        self.norm = torch.nn.LayerNorm(16)
+        self.wide, self.act = torch.nn.Linear(16, 64), torch.nn.GELU()
+        self.narrow, self.drop = torch.nn.Linear(64, 16), torch.nn.Dropout(0.1)
+        self.rnn = torch.nn.LSTM(16, 32, 2)
+        self.bend, self.flat = torch.nn.ReLU(), torch.nn.Flatten()
+        self.head, self.last = torch.nn.Linear(7 * 32, 5), torch.nn.LogSoftmax(1)
+    def forward(self, ids):
+        x = self.embed(ids)
+        x = x + self.drop(self.narrow(self.act(self.wide(self.norm(x)))))
+        x, _ = self.rnn(x.transpose(0, 1).contiguous())
+        x = self.bend(x).transpose(0, 1).contiguous()
+        return self.last(self.head(self.flat(x)))
+
+def mixed():
+    model = Mixed()
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(torch.randint(0, 20, (3, 7)))[:, 0]).sum().backward()
+        optimizer.step()
+
+def by_formula(name):
+    from timeline.analysis.expected import expected
+    from timeline.analysis.formulas import Turn
+    from timeline.recording.anatomy import read_anatomy
+    read = read_anatomy(Path(name), [])
+    turn = Turn(read, 0)
+    layers = turn.by_layer()
+    return {
+        "layers": {each.name: [layers.get(i, 0), each.activation]
+                   for i, each in enumerate(read.layers) if each.name != "(loss)"},
+        "without": dict(turn.without),
+        "phases": {each.path: [expected(read, each), dict(each.categories)]
+                   for each in read.phases},
+    }
+
 told, found = weighed("resnet", resnet)
-json.dump([told, found, optimizers()], open("out.json", "w"))
+weighed("mixed", mixed)
+formulas = {name: by_formula(name) for name in ("resnet", "mixed")}
+json.dump([told, found, optimizers(), formulas], open("out.json", "w"))
 """
 
 
@@ -222,7 +265,7 @@ def test_what_is_weighed_is_what_theory_hooks_and_the_profiler_say(tmp_path: Pat
     done = run([sys.executable, "-c", WEIGHED], cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "Memory block of unknown size" not in done.stderr
-    theory, weighed, optimizers = json.loads((tmp_path / "out.json").read_text())
+    theory, weighed, optimizers, formulas = json.loads((tmp_path / "out.json").read_text())
     # The targets of a loss that is a function, which theory makes for itself: 4 numbers of 8 bytes.
     theory["categories"]["activation"] += 32
     theory["layers"]["(loss)"][0] += 32
@@ -242,8 +285,19 @@ def test_what_is_weighed_is_what_theory_hooks_and_the_profiler_say(tmp_path: Pat
     grown = sum(forward["categories"][name] for name in ("activation", "temporary"))
     assert grown == pytest.approx(theory["forward"], rel=0.01)
     for name, (expected, found) in optimizers.items():
-        assert expected == found, name
+        assert {each: found[each] for each in expected} == expected, name
         assert expected["optimizer_state"] > 0
+    # The formulas, which were told shapes alone, and the graph, to the byte in each layer.
+    for name, told in formulas.items():
+        assert told["without"] == {}, name
+        for layer, (by_formula, in_graph) in told["layers"].items():
+            assert by_formula == in_graph, (name, layer)
+        for path, (expected, found) in told["phases"].items():
+            for category in ("input", "activation"):
+                assert (category in expected) == (path != "step/optimizer")
+            assert expected.get("input", found["input"]) == found["input"], (name, path)
+    expected, found = formulas["resnet"]["phases"]["step/forward"]
+    assert expected["activation"] == pytest.approx(found["activation"], rel=0.05)
 
 
 PROGRAMS = """

@@ -6,12 +6,15 @@ Each part has a measurement of its own; what is left when all of them are taken 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from timeline.analysis.expected import expected
+from timeline.analysis.formulas import Turn
+from timeline.analysis.later import Later, kept_later
 from timeline.analysis.types import HOST, Instances, PhaseSummary
-from timeline.recording.anatomy import CATEGORIES, Anatomy, WeighedLayer, WeighedPhase
+from timeline.recording.anatomy import CATEGORIES, Anatomy, HeapLook, WeighedLayer, WeighedPhase
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes
 
@@ -52,7 +55,9 @@ class Composition:
         path, what: the phase, and the class of the module or optimizer that was weighed.
         peak: of all instances in the run, as the table of phases has it.
         weighed: of the weighed instance.
-        higher: what another instance of the run went above it; a part of ``unexplained``.
+        higher: what another instance of the run went above it.
+        later: of that, what looks at the heap explain: parts of ``kept_by_malloc`` and
+            ``mapped_files``. The rest is a part of ``unexplained``.
         grown: the peak less what was there before the model.
         in_heap: of ``unexplained``, how much more the heap had in use than tensors are known of:
             other objects of the program; None where it is not known.
@@ -65,10 +70,16 @@ class Composition:
     peak: int
     weighed: int
     higher: int
+    later: Later
     grown: int
     in_heap: int | None
     parts: tuple[Part, ...]
     layers: tuple[tuple[WeighedLayer, int], ...]
+
+    @property
+    def unweighed(self) -> int:
+        """What of ``higher`` nothing explains."""
+        return self.higher - self.later.kept - self.later.files
 
     def __getitem__(self, category: str) -> Part:
         return self.parts[PARTS.index(category)]
@@ -98,6 +109,7 @@ def take_apart(
     phases: Sequence[PhaseSummary],
     instances: Instances,
     start_ns: int,
+    heaps: Sequence[HeapLook] = (),
 ) -> Anatomized | None:
     """Take the peaks of a run's phases apart by its weighed step; None where none was.
 
@@ -106,6 +118,7 @@ def take_apart(
         phases: of the run, for their peaks.
         instances: of the run, to tell the weighed step from those after it.
         start_ns: when the run began, monotonic: 0 of the instances' times.
+        heaps: looks at the heap in later steps.
     """
     if weighed is None:
         return None
@@ -116,20 +129,27 @@ def take_apart(
         if each.path in peaks and (known is None or each.high > known.high):
             highest[each.path] = each
     compositions = tuple(
-        _composition(each, weighed, peaks[path], expected(weighed, path))
+        _composition(
+            each,
+            weighed,
+            peaks[path],
+            kept_later(each, instances, heaps),
+            expected(weighed, each),
+        )
         for path, each in highest.items()
     )
     step = weighed.began_ns - start_ns, weighed.ended_ns - start_ns
     notes = [
         *_raised(compositions, max(peaks.values(), default=0), instances, step),
         *_higher(compositions),
+        *_without_formula(weighed),
         *_notes(weighed, compositions),
     ]
     return Anatomized(weighed, compositions, tuple(notes))
 
 
 def _composition(
-    phase: WeighedPhase, weighed: Anatomy, peak: int, theory: Mapping[str, int]
+    phase: WeighedPhase, weighed: Anatomy, peak: int, later: Later, theory: Mapping[str, int]
 ) -> Composition:
     before, at = weighed.before, phase.at
     measured: dict[str, int | None] = dict(phase.categories)
@@ -139,12 +159,12 @@ def _composition(
     measured[FILES] = None
     if UNKNOWN not in (before.file, at.file):
         # Tensors in shared memory are counted with their category.
-        measured[FILES] = at.file - before.file - phase.shared
+        measured[FILES] = at.file - before.file - phase.shared + later.files
     measured[KEPT] = None
     if UNKNOWN not in (before.free, at.free):
         # What torch was given more and resident memory did not follow came out of what was kept.
         reused = max((phase.rise or 0) - max(phase.high - at.rss, 0), 0)
-        measured[KEPT] = max(at.free - reused, 0) - before.free
+        measured[KEPT] = max(at.free - reused, 0) - before.free + later.kept
     explained = sum(size for size in measured.values() if size is not None)
     measured[UNEXPLAINED] = peak - explained
     in_heap = None
@@ -163,6 +183,7 @@ def _composition(
         peak=peak,
         weighed=phase.high,
         higher=max(peak - phase.high, 0),
+        later=later,
         grown=peak - (measured[BEFORE] or 0),
         in_heap=in_heap,
         parts=tuple(parts),
@@ -197,14 +218,28 @@ def _raised(
 def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
     """Where another step went above the weighed one: nobody took that apart."""
     told = [
-        f"{each.path} by {format_bytes(each.higher)}"
+        f"{each.path} by {format_bytes(each.unweighed)}"
         for each in compositions
-        if each.higher > _TOLD * each.grown
+        if each.unweighed > _TOLD * each.grown
     ]
     if told:
         yield (
             "another step went higher than the weighed one, and what it went higher is a part of "
             f"what is unexplained: {', '.join(told)}"
+        )
+
+
+def _without_formula(weighed: Anatomy) -> Iterator[str]:
+    """Which layers are not in the estimate of activations and temporaries."""
+    turns = [Turn(weighed, turn) for turn in sorted({each.turn for each in weighed.calls})]
+    counted = sum(each.counted for each in turns)
+    without = sum((each.without for each in turns), Counter())
+    if counted and without:
+        total = counted + without.total()
+        named = ", ".join(f"{kind} ({count})" for kind, count in without.most_common(5))
+        yield (
+            f"activations and temporaries are estimated by the formulas of {counted:,} of "
+            f"{total:,} calls of layers; not of {named}"
         )
 
 

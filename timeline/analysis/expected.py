@@ -1,15 +1,15 @@
 """What theory expects of a weighed step, by closed rules from facts that the recording keeps.
 
-Nothing is run, and torch is not needed: sizes of parameters and the classes of optimizers are
-enough for what stands through a step. What depends on the model's code, activations and
-temporaries, is for `timeline breakdown`, which has the code.
+Nothing is run, and torch is not needed. Sizes of parameters and the classes of optimizers are
+enough for what stands through a step; for activations and temporaries see `formulas`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timeline.recording.anatomy import Anatomy, Trained
+from timeline.analysis.formulas import Held, Turn
+from timeline.recording.anatomy import Anatomy, Trained, WeighedPhase
 
 _STEP = 4
 """Bytes of the tensor that counts steps: one float32 a parameter (torch.optim.adam and others)."""
@@ -30,23 +30,53 @@ _STATE: dict[str, tuple[int, tuple[str, ...], int]] = {
 }
 
 
-def expected(weighed: Anatomy, path: str) -> dict[str, int]:
+def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     """By category the bytes that theory expects at the peak of a phase; what it cannot say is left.
 
     Args:
         weighed: the step.
-        path: the phase. Gradients are all there in an optimizer's step alone.
+        phase: of it.
     """
     out = {"parameter": _bytes(weighed.sizes)}
+    # In an optimizer's step the program may have let its inputs go, or not.
+    stepping = phase.path.endswith("optimizer")
+    if phase.asked is not None and not stepping:
+        out["input"] = phase.asked
     if not weighed.step:
         return out
     states = [_state(each) for each in weighed.trained]
     known = [each for each in states if each is not None]
     if states and len(known) == len(states):
         out["optimizer_state"] = sum(known)
-    if path == "step/optimizer" and weighed.trained:
-        out["gradient"] = sum(_bytes(each.sizes) for each in weighed.trained)
+    gradients = sum(_bytes(each.sizes) for each in weighed.trained)
+    if stepping:
+        if weighed.trained:
+            out["gradient"] = gradients
+        return out
+    # A program that sets its gradients to zero, and not to None, has them all the time.
+    stand = gradients if gradients and _stood(weighed) == gradients else 0
+    held = _held(weighed, phase, stand)
+    if held is not None:
+        out |= {"activation": held.activation, "temporary": held.temporary}
+        if weighed.trained:
+            out["gradient"] = held.gradient
     return out
+
+
+def _held(weighed: Anatomy, phase: WeighedPhase, stand: int) -> Held | None:
+    turn = Turn(weighed, phase.turn)
+    if not turn.counted:
+        return None
+    if phase.path.endswith("backward"):
+        return turn.backward(phase.reached, stand)
+    forward = turn.forward(phase.reached)
+    return Held(forward.activation, stand, forward.temporary)
+
+
+def _stood(weighed: Anatomy) -> int:
+    """Gradients in the step's first forward."""
+    first = next((each for each in weighed.phases if each.path.endswith("forward")), None)
+    return first.categories["gradient"] if first is not None else 0
 
 
 def _bytes(sizes: Iterable[tuple[int, int]]) -> int:

@@ -196,6 +196,11 @@ class Session(MarksFile):
         self._write(f'{{"k":"r","t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}}}\n')
         return reading
 
+    def heap(self, number: int, begin: tuple[int, ...], end: tuple[int, ...]) -> None:
+        """What the heap held as the phase of that number began, and as it ended."""
+        states = f'"begin":{list(begin)},"end":{list(end)}'
+        self._write(f'{{"k":"h","t":{self._now()},"i":{number},{states}}}\n')
+
     def look(self, figures: str) -> bool:
         """What the GPUs hold now, between marks. Returns whether anything is still written."""
         self._write(f'{{"k":"d","t":{self._now()}{figures}}}\n')

@@ -6,7 +6,7 @@ Read with suspicion like every file of a recording: what cannot be right is left
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timeline.recording.documents import Document, read_document
@@ -46,6 +46,9 @@ class Moment:
     free: int
 
 
+NO_MOMENT = Moment(0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+
+
 @dataclass(frozen=True, slots=True)
 class WeighedPhase:
     """One phase of the weighed step at its peak.
@@ -53,6 +56,11 @@ class WeighedPhase:
     Attributes:
         path, what: the phase's path, and what more is known of it, such as a module's class.
         at: the last moment before the peak at which all was read.
+        begin, end: its first and last moment; where they were not kept, all is unknown.
+        turn: how many backwards of the step had ended before it began.
+        reached: the call of a layer that was under way at the peak, or whose backward was;
+            ``UNKNOWN`` before the first one.
+        asked: bytes of the step's inputs until then, by their shapes; None where not kept.
         high: how high resident memory went then.
         rise: what torch's allocator gave more than at ``at`` until the peak; None where unknown.
         shared: bytes of the categories that lie in shared memory or mapped files.
@@ -69,6 +77,25 @@ class WeighedPhase:
     shared: int
     categories: Mapping[str, int]
     layers: tuple[tuple[int, int], ...]
+    begin: Moment = NO_MOMENT
+    end: Moment = NO_MOMENT
+    turn: int = 0
+    reached: int = UNKNOWN
+    asked: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeapLook:
+    """The heap in an instance of a phase after the weighed step; (in_use, free, file) in bytes.
+
+    Attributes:
+        phase: the instance's number in the recording.
+        begin, end: as it began and as it ended.
+    """
+
+    phase: int
+    begin: tuple[int, int, int]
+    end: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +113,30 @@ class WeighedLayer:
     output_dtype: str | None
     output_bytes: int
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """An innermost layer was called while gradients were wanted.
+
+    Attributes:
+        layer: its number.
+        turn: how many backwards of the step had ended before.
+        shape, element: of what it was given; bytes of a number of it, of indices the weights'.
+        storage: of what it was given, by number; under 0 for a parameter, a buffer or an input.
+        bytes: of that storage.
+        maker: the number of the call that made what it was given; under 0 where none did.
+        plain: whether it is called in the way that formulas are for.
+    """
+
+    layer: int
+    turn: int
+    shape: tuple[int, ...]
+    element: int
+    storage: int
+    bytes: int
+    maker: int
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +170,8 @@ class Anatomy:
         trained: the groups of parameters that optimizers step.
         devices: where the tensors were.
         not_counted: a sentence for each thing that could not be weighed.
+        calls: of innermost layers, in their order.
+        settings: of those layers by number, such as a convolution's stride.
     """
 
     step: int
@@ -135,6 +188,8 @@ class Anatomy:
     trained: tuple[Trained, ...]
     devices: tuple[str, ...]
     not_counted: tuple[str, ...]
+    calls: tuple[LayerCall, ...] = ()
+    settings: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
 
 
 def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
@@ -153,6 +208,7 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         damage.append(f"{BREAKDOWN} is of a version that cannot be read")
         return None
     before = document.inner("before")
+    given = document.inner("given")
     anatomy = Anatomy(
         step=document.integer("step", 0),
         began_ns=document.integer("began", 0),
@@ -168,6 +224,8 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         trained=tuple(_trained(each) for each in _objects(document, "trained")),
         devices=document.texts("devices"),
         not_counted=document.texts("not_counted"),
+        calls=_calls(given),
+        settings=_settings(given),
     )
     if document.wrong:
         damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")
@@ -220,6 +278,35 @@ def _pairs(document: Document, key: str) -> tuple[tuple[int, int], ...]:
     )
 
 
+def _calls(given: Document) -> tuple[LayerCall, ...]:
+    value = given.found.get("calls", [])
+    found: list[LayerCall] = []
+    for each in value if isinstance(value, list) else []:
+        if not isinstance(each, list) or len(each) != 8 or not isinstance(each[2], list):
+            given.wrong.append("calls")
+            return ()
+        layer, turn, shape, element, storage, size, maker, plain = each
+        numbers = (layer, turn, *shape, element, size)
+        if not all(type(number) is int and 0 <= number <= SIZE_LIMIT for number in numbers) or not (
+            type(storage) is type(maker) is int and maker < len(found)
+        ):
+            given.wrong.append("calls")
+            return ()
+        found.append(
+            LayerCall(layer, turn, tuple(shape), element, storage, size, maker, plain == 1)
+        )
+    return tuple(found)
+
+
+def _settings(given: Document) -> dict[int, dict[str, object]]:
+    inner = given.inner("settings")
+    return {
+        int(key): dict(value)
+        for key, value in inner.found.items()
+        if key.isdecimal() and len(key) < 10 and isinstance(value, dict)
+    }
+
+
 def _trained(document: Document) -> Trained:
     options = document.inner("options")
     return Trained(
@@ -239,6 +326,11 @@ def _phase(document: Document) -> WeighedPhase:
         shared=max(_size(document, "shared", 0), 0),
         categories=_categories(document),
         layers=_pairs(document, "layers"),
+        begin=_moment(document.inner("begin")),
+        end=_moment(document.inner("end")),
+        turn=document.integer("turn", 0),
+        reached=document.integer("reached", UNKNOWN, UNKNOWN),
+        asked=document.integer("asked", None, 0, SIZE_LIMIT),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from timeline.recording.alike import Shapes
+from timeline.recording.anatomy import HeapLook
 from timeline.recording.documents import clean, open_file
 from timeline.recording.format import LIMIT, SIZE_LIMIT
 from timeline.recording.json_lines import parsed, parsed_line, pieces
@@ -53,6 +54,7 @@ class Events:
         pid: of the first process, 0 if no line tells it.
         first_ns, last_ns: of all lines that have a time; 0 if there are none.
         devices: what the target's lines tell of its GPUs.
+        heaps: looks at the target's heap in single phases.
         raised: the exception that the process of the readings ended with, if it was one.
         closed: whether the process of the readings wrote its last line, a reading before it.
         sizes: of each file in bytes, by its name.
@@ -68,6 +70,7 @@ class Events:
         self.last_ns = 0
         self.raised: Raised | None = None
         self.closed = False
+        self.heaps: list[HeapLook] = []
         self.damage: list[str] = []
         self._said = MarkLines()
         self.devices = self._said.devices
@@ -81,6 +84,8 @@ class Events:
         self._lines = 0
         self._lost = self._unheard = self._impossible = 0
         self._failed: tuple[Raised, int, int] | None = None
+        # And its looks at the heap, each with its line and its phase's number.
+        self._looks: list[tuple[HeapLook, int]] = []
 
     def read(self, path: Path, live: bool, readings: bool = True) -> None:
         """Take in one file.
@@ -97,7 +102,7 @@ class Events:
         """
         self._said.readings, self._said.impossible = readings, 0
         self._lines = self._lost = self._unheard = self._impossible = 0
-        self._failed = None
+        self._failed, self._looks = None, []
         shapes = Shapes()
         parts = [_NONE]
         torn = unended = False
@@ -236,6 +241,10 @@ class Events:
             raised, number, line = self._failed
             which = int(paired.begun.latest(np.array([number]), np.array([line]))[0])
             self.raised = replace(raised, phase=which + self._phases if which >= 0 else UNKNOWN)
+        for look, line in self._looks:
+            which = int(paired.begun.latest(np.array([look.phase]), np.array([line]))[0])
+            if which >= 0:
+                self.heaps.append(replace(look, phase=which + self._phases))
         marks[TOOK] = marks[T] - marks[TOOK]
         self._tables.append(marks)
         self._marks += marks.shape[1]
@@ -267,6 +276,14 @@ class Events:
             self._failed = raised, whole(record.get("i")), line
         return True
 
+    def _heap(self, record: dict[str, Any], t: int, line: int) -> bool:
+        begin, end = _state(record.get("begin")), _state(record.get("end"))
+        if begin is None or end is None:
+            return False
+        if self._said.readings:
+            self._looks.append((HeapLook(whole(record.get("i")), begin, end), line))
+        return True
+
     def _fact(self, record: dict[str, Any], t: int, line: int) -> bool:
         name, value = record.get("name"), record.get("value")
         if type(name) is not str or type(value) is not str:
@@ -282,11 +299,20 @@ class Events:
         return True
 
 
+def _state(value: object) -> tuple[int, int, int] | None:
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    if not all(type(each) is int and UNKNOWN <= each <= SIZE_LIMIT for each in value):
+        return None
+    return value[0], value[1], value[2]
+
+
 _TAKERS = {
     "start": Events._start,
     "error": Events._error,
     "stop": Events._stop,
     "fact": Events._fact,
+    "h": Events._heap,
     "missing": Events._missing,
 }
 """By kind, what takes in a line that is no mark."""

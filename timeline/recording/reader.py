@@ -95,6 +95,7 @@ def load_directory(path: str | os.PathLike[str]) -> Recording:
         raised=events.raised,
         processes=processes,
         anatomy=anatomy,
+        heaps=tuple(events.heaps),
         lines=lines,
         devices=devices,
         snapshots=tuple(str(directory / name) for name in SNAPSHOTS if name in names),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from timeline.units import format_duration
 
 if TYPE_CHECKING:
-    from timeline.recording.anatomy import Anatomy
+    from timeline.recording.anatomy import Anatomy, HeapLook
     from timeline.recording.lines import TracedFunction
 
 Ints = NDArray[np.int64]
@@ -423,6 +423,7 @@ class Recording:
         raised: what the program ended with, if it was an exception; the innermost cause last.
         processes: the target's children, in the order in which they were found.
         anatomy: the training step that was weighed; None where none was.
+        heaps: looks at the heap in steps after that one.
         lines: the functions that were traced line by line.
         devices: the GPUs that anything was read of.
         snapshots: files of torch's own history of GPU memory in the directory.
@@ -442,6 +443,7 @@ class Recording:
     raised: Raised | None = None
     processes: tuple[Process, ...] = ()
     anatomy: Anatomy | None = None
+    heaps: tuple[HeapLook, ...] = ()
     devices: tuple[Device, ...] = ()
     snapshots: tuple[str, ...] = ()
     alive: tuple[Alive, ...] = ()

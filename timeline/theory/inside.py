@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from timeline.theory.corrections import row_of
+from timeline.theory.layers.workspace import row_of
 
 aten = torch.ops.aten
 

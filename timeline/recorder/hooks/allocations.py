@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 _MARK = "timeline:tick"
+_TOLD = "timeline:told"
 _ERROR = 2
 
 
@@ -60,6 +61,8 @@ class Allocations:
             self.why = f"temporaries: this torch does not tell its allocations ({error})"
             return
         self._on = True
+        with self._make_mark(_TOLD):
+            pass
         self._tell_operators(False)
         self._said, self._level.value = self._level.value, max(self._level.value, _ERROR)
 
@@ -81,18 +84,16 @@ class Allocations:
         if not self._on:
             return []
         self._on = False
-        self._tell_operators(True)
         self._level.value = self._said
         try:
             threads = self._autograd._disable_profiler_legacy()
         except RuntimeError as error:
+            self._tell_operators(True)
             self.why = f"temporaries: torch's profiler was ended by something else ({error})"
             return []
-        for events in threads:
-            stretches = _stretches(events)
-            if stretches:
-                return stretches
-        return []
+        # The program itself may have had none told.
+        self._tell_operators(any(map(_has_told, threads)))
+        return next((each for each in map(_stretches, threads) if each), [])
 
     def step_aside(self) -> None:
         """End, because the program starts a profiler of its own."""
@@ -111,6 +112,11 @@ def _log_level(torch: Any) -> Any:
 
     library = os.path.join(os.path.dirname(torch.__file__), "lib", "libc10.so")
     return ctypes.c_int.in_dll(ctypes.CDLL(library), "FLAGS_caffe2_log_level")
+
+
+def _has_told(events: list[Any]) -> bool:
+    """Whether operators were told before: whether the first mark is there."""
+    return any(event.kind() == "push" and event.name() == _TOLD for event in events[:8])
 
 
 def _stretches(events: list[Any]) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from _thread import get_ident
 from typing import Any
 
 from timeline.recorder import session as sessions
+from timeline.recorder.hooks.afterwards import Afterwards
 from timeline.recorder.hooks.weighing import Call, Resident, Weighing
 
 _MOST_KNOWN = 1000
@@ -32,12 +33,17 @@ class Anatomy:
 
     Attributes:
         done: whether nothing is to be done any more.
+        traced: whether the program traces its operators, which must all be told.
+        afterwards: looks at the heap in the steps that come then; None where nobody does.
     """
 
     def __init__(self, session: sessions.Session, step: int) -> None:
         """``step``: the number of the step to weigh, from 1."""
         self.done = False
+        self.traced = False
+        self.afterwards: Afterwards | None = None
         self._session = session
+        self._resident: Resident | None = None
         self._step = step
         self._steps = 0
         self._first: Any = None
@@ -80,12 +86,13 @@ class Anatomy:
                 return None
             if module is not None and path != "step/loss":
                 weighing.know(module)
+            given = inputs
             if path.endswith("backward"):
                 weighing.walk(inputs)
                 inputs = ()
-            call = weighing.begin(path, what, opened.number, inputs)
+            call = weighing.begin(path, what, opened.number, inputs, told=not self.traced)
             if module is not None:
-                weighing.enter(module)
+                weighing.enter(module, *given)
             return call
         except Exception as error:
             self._give_up(error)
@@ -112,11 +119,11 @@ class Anatomy:
         except Exception as error:
             self._give_up(error)
 
-    def enter(self, module: Any) -> None:
+    def enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A module is called inside a weighed call."""
         if self._weighing is not None:
             try:
-                self._weighing.enter(module)
+                self._weighing.enter(module, args, kwargs)
             except Exception as error:
                 self._give_up(error)
 
@@ -160,6 +167,9 @@ class Anatomy:
     def close(self) -> None:
         """The recording ends: what was begun is let go, and said."""
         weighing, self._weighing = self._weighing, None
+        self.afterwards = None
+        if self._resident is not None:
+            self._resident.close()
         if self.done:
             return
         self.done = True
@@ -221,6 +231,13 @@ class Anatomy:
             )
         finally:
             weighing.close()
+        if self.done:
+            self._look_afterwards({each.path for each in weighing.calls})
+
+    def _look_afterwards(self, paths: set[str]) -> None:
+        self._resident = Resident(self._session)
+        if self._resident.heap is not None:
+            self.afterwards = Afterwards(self._session, paths, self._resident.state)
 
     def _which(self) -> str:
         first = None if self._first is None else self._first()

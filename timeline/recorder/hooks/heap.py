@@ -16,6 +16,8 @@ _FIELDS = (
 Heap = tuple[int, int]
 """Bytes in use, pieces with mappings of their own included, and bytes free that malloc keeps."""
 
+_found: list[Callable[[], Heap] | None] = []
+
 
 def heap_reader() -> Callable[[], Heap] | None:
     """A function that reads the heap in some 10 us; None where the C library tells nothing.
@@ -24,6 +26,12 @@ def heap_reader() -> Callable[[], Heap] | None:
     no such function; one that is preloaded in malloc's place leaves glibc's own heap all but empty,
     which `in_use` under what tensors hold then shows.
     """
+    if not _found:
+        _found.append(_heap_reader())
+    return _found[0]
+
+
+def _heap_reader() -> Callable[[], Heap] | None:
     if not sys.platform.startswith("linux"):
         return None
     import ctypes  # torch has imported it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import reduce
+from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -40,6 +41,7 @@ class Hook:
 
 _MODULE = "torch.nn.modules.module"
 _OPTIMIZER = "torch.optim.optimizer"
+_OLD_PROFILER = "torch.autograd.profiler_legacy"
 _LOADER = "torch.utils.data.dataloader"
 
 HOOKS = (
@@ -68,6 +70,15 @@ HOOKS = (
         ("torch.autograd.profiler", "profile._prepare_trace"), "profile", "profile()", ends=False,
     ),
     Hook(
+        "profilers of the old kind",
+        (_OLD_PROFILER, "profile._start_trace"), "profile", "profile()", ends=False,
+    ),
+    Hook(
+        "execution traces",
+        ("torch.profiler.profiler", "ExecutionTraceObserver.start"),
+        "profile", "observe()", ends=False,
+    ),
+    Hook(
         "emit_nvtx",
         ("torch.autograd.profiler", "emit_nvtx.__enter__"), "profile", "profile()", ends=False,
     ),
@@ -94,10 +105,15 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
     try:
         Probe.learn(torch)
         _keep_from_compiler(torch)
+        if anatomy:
+            # Not imported with torch, and all it needs is: a program may do so within the step.
+            import_module(_OLD_PROFILER)
     except AttributeError as error:
         missing.append(f"no phases for torch {getattr(torch, '__version__', '')}: {error}")
     else:
         for hook in HOOKS:
+            if hook.kind == "profile" and not anatomy:
+                continue
             try:
                 _plant(hook)
             except Exception as error:

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOTHING, Here
-from timeline.recorder.hooks.watching import InnerCall, Stepping, Watching
+from timeline.recorder.hooks.watching import InnerCall, watch, watch_step
 
 if TYPE_CHECKING:
     from timeline.recorder.hooks.anatomy import Anatomy
@@ -83,7 +83,7 @@ class Probe(Here):
         """A module is called: outermost, or inside a call that is weighed."""
         anatomy = Probe.anatomy
         if self.quiet is IN_WEIGHED_CALL:
-            self.call_inside(InnerCall(anatomy, module))
+            self.call_inside(InnerCall(anatomy, module, args, kwargs))
             return
         kind = type(module)
         while kind.__name__ in _WRAPPED_IN:
@@ -102,17 +102,14 @@ class Probe(Here):
             self.pass_by()
         else:
             path = "step/loss" if is_loss else "step/forward" if grad else "inference"
-            watch = Watching(anatomy, module, (args, kwargs)) if anatomy is not None else None
-            self.open(IN_CALL, path, kind.__name__, watch)
+            self.open(IN_CALL, path, kind.__name__, watch(anatomy, module, (args, kwargs)))
 
     def backward(self, roots: Any) -> None:
         """torch.autograd.backward or torch.autograd.grad is called, outermost."""
         if _on_torchs_account(sys._getframe(1)):
             self.pass_by()
         else:
-            anatomy = Probe.anatomy
-            watch = Watching(anatomy, None, roots) if anatomy is not None else None
-            self.open(NOTHING, "step/backward", "", watch)
+            self.open(NOTHING, "step/backward", "", watch(Probe.anatomy, None, roots))
 
     def step(self, args: tuple[Any, ...]) -> None:
         """An optimizer's step is called, outermost."""
@@ -120,10 +117,8 @@ class Probe(Here):
             self.pass_by()
         else:
             optimizer = args[0] if args else None
-            anatomy = Probe.anatomy
-            watch = Stepping(anatomy, optimizer) if anatomy is not None else None
             name = type(optimizer).__name__ if args else ""
-            self.open(IN_STEP, "step/optimizer", name, watch)
+            self.open(IN_STEP, "step/optimizer", name, watch_step(Probe.anatomy, optimizer))
 
     def fetch(self, iterator: Any) -> None:
         """A DataLoader is asked for its next batch."""
@@ -162,6 +157,12 @@ class Probe(Here):
     def profile(self) -> None:
         """The program starts a profiler of its own while a step is weighed."""
         if Probe.anatomy is not None:
+            Probe.anatomy.step_aside()
+
+    def observe(self) -> None:
+        """The program begins to trace operators, in all threads and for longer than a call."""
+        if Probe.anatomy is not None:
+            Probe.anatomy.traced = True
             Probe.anatomy.step_aside()
 
 

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from timeline.recorder.hooks.afterwards import Looking
 from timeline.recorder.hooks.nesting import Watch
 
 if TYPE_CHECKING:
     from timeline.recorder.hooks.anatomy import Anatomy
     from timeline.recorder.hooks.weighing import Call
     from timeline.recorder.session import Open
+
+
+def watch(anatomy: Anatomy | None, module: Any, inputs: Any) -> Watch | None:
+    """Who looks on at a call of a module or, without a module, a backward; None for nobody."""
+    if anatomy is None:
+        return None
+    return Watching(anatomy, module, inputs) if not anatomy.done else _after(anatomy)
+
+
+def watch_step(anatomy: Anatomy | None, optimizer: Any) -> Watch | None:
+    """Who looks on at an optimizer's step; None for nobody."""
+    if anatomy is None:
+        return None
+    return Stepping(anatomy, optimizer) if not anatomy.done else _after(anatomy)
+
+
+def _after(anatomy: Anatomy) -> Watch | None:
+    return None if anatomy.afterwards is None else Looking(anatomy.afterwards)
 
 
 class Watching(Watch):
@@ -71,10 +90,16 @@ class InnerCall(Watch):
 
     __slots__ = ("_anatomy",)
 
-    def __init__(self, anatomy: Anatomy | None, module: Any) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy | None,
+        module: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         self._anatomy = anatomy
         if anatomy is not None:
-            anatomy.enter(module)
+            anatomy.enter(module, args, kwargs)
 
     def end(self) -> None:
         """It returned."""

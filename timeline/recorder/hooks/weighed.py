@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from timeline.recorder.hooks.given import MOST, UNKNOWN, Given
 from timeline.recorder.hooks.weighing import LOSS, Call, Tick, Weighing
 from timeline.recording.format import BREAKDOWN, FORMAT_VERSION
 from timeline.recording.writer import write_json
@@ -31,7 +32,10 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
     """Write the document into the run directory, by rename."""
     table = Table(weighing)
     untold = _saved_outside(weighing)
-    phases = {id(call): _phase(call, pieces, untold, table) for call, pieces in _in_turn(weighing)}
+    phases = {
+        id(call): _phase(call, pieces, untold, table, weighing.given)
+        for call, pieces in _in_turn(weighing)
+    }
     document = {
         "timeline": FORMAT_VERSION,
         "step": step,
@@ -65,7 +69,9 @@ def _in_turn(weighing: Weighing) -> Iterator[tuple[Call, list[Any]]]:
         yield call, there
 
 
-def _phase(call: Call, pieces: list[Any], untold: set[int], table: Table) -> dict[str, object]:
+def _phase(
+    call: Call, pieces: list[Any], untold: set[int], table: Table, given: Given
+) -> dict[str, object]:
     at, after = _peak(call.ticks)
     first = call.ticks[0]
     held = _held(pieces, at)
@@ -86,12 +92,36 @@ def _phase(call: Call, pieces: list[Any], untold: set[int], table: Table) -> dic
         "path": call.path,
         "what": call.what,
         "at": at.read,
+        "begin": first.read,
+        "end": call.ticks[-1].read,
         "high": max(after.read["high"], after.read["rss"], at.read["rss"]),
         "rise": rise,
+        "turn": call.turn,
+        "reached": _reached(call, pieces, at, after, given),
+        "asked": call.asked,
         "shared": sum(each.size for each in pieces if each.mapped and _is_there(each, at)),
         "categories": held,
         "layers": table.pairs(_by_layer(pieces, at)),
     }
+
+
+def _reached(call: Call, pieces: list[Any], at: Tick, after: Tick, given: Given) -> int:
+    """The call of a layer that is under way at the peak, or whose backward is.
+
+    How far a backward has come is told by what it has given back and what it still has. The
+    program may hold some of that, and a layer may give its own back bit by bit.
+    """
+    if not call.path.endswith("backward"):
+        return given.before(after.sequence)
+    began = call.ticks[0].read["t"]
+    saved = [each for each in pieces if each.sequence >= 0]
+    gone = [each.sequence for each in saved if began < each.died_ns <= at.read["t"]]
+    there = [each.sequence for each in saved if each.died_ns > at.read["t"]]
+    last = given.before(call.ticks[0].sequence)
+    return min(
+        given.of(max(there)) if there else UNKNOWN,
+        given.of(min(gone)) if gone else last,
+    )
 
 
 def _peak(ticks: list[Tick]) -> tuple[Tick, Tick]:
@@ -240,8 +270,18 @@ def _whole(weighing: Weighing, table: Table) -> dict[str, object]:
         "parameters": sum(row["parameters"] for row in table.rows),
         "trained": [_group(each) for each in _groups(weighing)],
         "sizes": _sizes(tensors),
+        "given": _given(weighing, table),
         "devices": sorted(devices),
         "not_counted": [*weighing.notes, *(f"tensors of {name}" for name in unseen)],
+    }
+
+
+def _given(weighing: Weighing, table: Table) -> dict[str, object]:
+    given = weighing.given
+    whole = len(given.calls) < MOST
+    return {
+        "calls": [[table.number[layer], *rest] for layer, *rest in given.calls] if whole else [],
+        "settings": {table.number[layer]: each for layer, each in given.settings.items()},
     }
 
 

@@ -21,9 +21,10 @@ from bisect import bisect_right
 from typing import Any
 
 from timeline.recorder.hooks.allocations import Allocations
+from timeline.recorder.hooks.given import Given
 from timeline.recorder.hooks.graph import held_by, nodes_of
 from timeline.recorder.hooks.heap import heap_reader
-from timeline.recorder.hooks.pieces import Pieces, modules_in, tensors_in
+from timeline.recorder.hooks.pieces import MOST_LOOKS, Looks, Pieces, modules_in, tensors_in
 from timeline.recorder.reading import out_of_the_way
 
 TYPE_CHECKING = False
@@ -57,15 +58,22 @@ class Resident:
         """
         read = self._session.reading_now()
         in_use, free = self.heap() if self.heap is not None else (-1, -1)
-        rss = file = -1
-        if self._statm >= 0:
-            fields = os.pread(self._statm, 128, 0).split()
-            rss, file = int(fields[1]) * self._page, int(fields[2]) * self._page
+        rss, file = self._mapped()
         t = time.monotonic_ns()
         high = -1
         if read is not None:
             _, t, rss, high, _ = read
         return {"t": t, "rss": rss, "high": high, "file": file, "in_use": in_use, "free": free}
+
+    def state(self) -> tuple[int, int, int]:
+        """Of the same ``in_use``, ``free`` and ``file``; the high-water mark stays as it is."""
+        return *(self.heap() if self.heap is not None else (-1, -1)), self._mapped()[1]
+
+    def _mapped(self) -> tuple[int, int]:
+        if self._statm < 0:
+            return -1, -1
+        fields = os.pread(self._statm, 128, 0).split()
+        return int(fields[1]) * self._page, int(fields[2]) * self._page
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -109,15 +117,24 @@ class Layer:
 
 
 class Call:
-    """A phase of the weighed step: its name, and its ticks from the first to the last."""
+    """A phase of the weighed step.
 
-    __slots__ = ("kind", "number", "path", "ticks", "what")
+    Attributes:
+        path, what, number: its name, and its number in the recording.
+        ticks: from the first to the last.
+        turn: how many backwards had ended before it began.
+        asked: bytes of all inputs of the step until then, by their shapes.
+    """
+
+    __slots__ = ("asked", "number", "path", "ticks", "turn", "what")
 
     def __init__(self, path: str, what: str, number: int) -> None:
         self.path = path
         self.what = what
         self.number = number
         self.ticks: list[Tick] = []
+        self.turn = 0
+        self.asked = 0
 
 
 class Weighing:
@@ -125,6 +142,7 @@ class Weighing:
 
     Attributes:
         calls: the phases that ended.
+        given: what layers were called with.
         pieces: every storage that was seen.
         models: the classes of the models, in the order in which they were found.
         layers: their modules.
@@ -161,6 +179,9 @@ class Weighing:
         self._inside: list[int] = []
         self._without: list[tuple[Any, int]] = []  # parameters, as far as is known
         self._turns: list[tuple[int, int]] = [(-1, -1)]  # from this node on, this layer
+        self.given = Given(self.pieces, self._sequence)
+        self._inner: list[int] = []  # of the modules that are being called, their calls' numbers
+        self._asked = 0
         for model in models:
             self.know(model)
         for optimizer in optimizers:
@@ -225,8 +246,24 @@ class Weighing:
         self._without = list(self._parameters.values())
         self._look_at_gradients()
         for optimizer in self.optimizers:
-            for each in tensors_in(dict(optimizer.state)):
-                self.pieces.add(each, "optimizer_state")
+            for state in list(optimizer.state.values()):
+                self._add_all(state, "optimizer_state")
+
+    def _add_all(self, value: Any, category: str) -> int:
+        """Returns the bytes of those that are new and that nothing in the step made, by shape."""
+        looks = Looks()
+        size, seen = 0, len(self.pieces.all)
+        for each in tensors_in(value, looks):
+            self.pieces.add(each, category)
+            if len(self.pieces.all) > seen:
+                seen = len(self.pieces.all)
+                if each.grad_fn is None:
+                    size += each.numel() * each.element_size()
+        if looks.ended:
+            note = f"{category}: lists of more than {MOST_LOOKS:,} things, beyond these"
+            if note not in self.notes:
+                self.notes.append(note)
+        return size
 
     def _look_at_gradients(self) -> None:
         without = []
@@ -245,19 +282,22 @@ class Weighing:
 
     # The step as it goes.
 
-    def begin(self, path: str, what: str, number: int, inputs: Any) -> Call:
-        """A phase of the step has begun."""
+    def begin(self, path: str, what: str, number: int, inputs: Any, *, told: bool = True) -> Call:
+        """A phase of the step has begun; ``told``: the allocator's reports may be asked for."""
         began = time.monotonic_ns()
         call = Call(path, what, number)
         outermost = not self._open
         self.look()
-        for each in tensors_in(inputs):
-            self.pieces.add(each, "input")
+        self._asked += self._add_all(inputs, "input")
+        call.turn, call.asked = self.given.turn, self._asked
         self._open.append(call)
         if outermost:
             self._stretch = []
             self._allocations = Allocations()
-            self._allocations.start()
+            if told:
+                self._allocations.start()
+            else:
+                self._allocations.step_aside()
         self.spent_ns += time.monotonic_ns() - began
         self._tick()
         return call
@@ -270,6 +310,7 @@ class Weighing:
             self._tick()
             innermost = self._open.pop()
             self.calls.append(innermost)
+            self.given.turn += innermost.path.endswith("backward")
             if innermost is call:
                 break
 
@@ -293,10 +334,11 @@ class Weighing:
         if self._allocations is not None:
             self._allocations.step_aside()
 
-    def enter(self, module: Any) -> None:
+    def enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A module is called inside a weighed call."""
         layer = self._index.get(id(module), -1)
         self._inside.append(layer)
+        self._inner.append(self.given.enter(layer, module, args, kwargs))
         if layer >= 0:
             self.calls_of[layer] = self.calls_of.get(layer, 0) + 1
         self._turn(layer)
@@ -306,6 +348,9 @@ class Weighing:
         """It returned."""
         if self._inside:
             self._inside.pop()
+            number = self._inner.pop()
+            if number >= 0:
+                self.given.leave(number)
         self._turn(self._inside[-1] if self._inside else -1)
         self.tick()
 

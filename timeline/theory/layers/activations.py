@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from timeline.theory.layers.registry import Formula, Shape, rule
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@rule(nn.ReLU, nn.Sigmoid, nn.Tanh)
+
+@rule("ReLU", "Sigmoid", "Tanh")
 def of_its_result(layer: Any, shape: Shape, element: int) -> Formula:
     """The derivative is written in y: relu, sigmoid and tanh save their output.
 
@@ -19,7 +20,7 @@ def of_its_result(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, saves_output=True, in_place=getattr(layer, "inplace", False))
 
 
-@rule(nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU)
+@rule("LeakyReLU", "ELU", "SELU", "CELU")
 def of_either(layer: Any, shape: Shape, element: int) -> Formula:
     """The derivative can be written in x or in y: in y if that is written over x.
 
@@ -30,15 +31,15 @@ def of_either(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, saves_input=True)
 
 
-@rule(nn.Identity)
+@rule("Identity")
 def identity(layer: nn.Identity, shape: Shape, element: int) -> Formula:
     """What it is given."""
     return Formula(0, shape)
 
 
 _OF_ITS_INPUT = (
-    nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Mish, nn.ReLU6, nn.Softplus,
-    nn.Threshold,
+    "GELU", "SiLU", "Hardswish", "Hardsigmoid", "Hardtanh", "Mish", "ReLU6", "Softplus",
+    "Threshold",
 )  # fmt: skip
 
 
@@ -54,13 +55,13 @@ def of_its_input(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, saves_input=True)
 
 
-@rule(nn.Softmax, nn.LogSoftmax)
+@rule("Softmax", "LogSoftmax")
 def softmax(layer: Any, shape: Shape, element: int) -> Formula:
     """dx is written in y (_softmax, _log_softmax)."""
     return Formula(0, shape, saves_output=True)
 
 
-@rule(nn.Dropout)
+@rule("Dropout")
 def dropout(layer: nn.Dropout, shape: Shape, element: int) -> Formula:
     """On a CPU the mask is of the input's numbers, already scaled (Dropout.cpp).
 
@@ -71,7 +72,7 @@ def dropout(layer: nn.Dropout, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, more=prod(shape) * element, in_place=layer.inplace)
 
 
-@rule(nn.Flatten)
+@rule("Flatten")
 def flatten(layer: nn.Flatten, shape: Shape, element: int) -> Formula:
     """A view."""
     end = layer.end_dim % len(shape) + 1

@@ -7,13 +7,13 @@ Of an input of L tokens, batch N and width E, with h heads. The formulas are tho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any
 
 from timeline.errors import UsageError
 from timeline.theory.layers.registry import Formula, Shape, rule
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _width(attention: nn.MultiheadAttention) -> tuple[int, int]:
     return wide, 4 * wide * wide + (4 * wide if attention.in_proj_bias is not None else 0)
 
 
-@rule(nn.MultiheadAttention)
+@rule("MultiheadAttention")
 def attention(layer: nn.MultiheadAttention, shape: Shape, element: int) -> Formula:
     """``layer(x, x, x)``, which gives the weights, too (``need_weights``, the default)."""
     sizes = _Sizes.of(layer, shape, element)
@@ -87,6 +87,9 @@ def attention(layer: nn.MultiheadAttention, shape: Shape, element: int) -> Formu
 
 def _forward(layer: Any, sizes: _Sizes, element: int) -> int:
     """Bytes saved by the two products and what is between them, without the first one's input."""
+    from torch import nn
+    from torch.nn import functional
+
     if layer.activation is functional.relu or isinstance(layer.activation, nn.ReLU):
         between = 1  # relu's result is the second one's input
     elif layer.activation is functional.gelu or isinstance(layer.activation, nn.GELU):
@@ -121,7 +124,7 @@ def _whole(layer: Any, shape: Shape, element: int, attentions: int) -> tuple[int
     return parameters, more
 
 
-@rule(nn.TransformerEncoderLayer)
+@rule("TransformerEncoderLayer")
 def encoder(layer: nn.TransformerEncoderLayer, shape: Shape, element: int) -> Formula:
     """Attention, two products, two sums and two normalisations (torch/nn/modules/transformer.py).
 
@@ -132,7 +135,7 @@ def encoder(layer: nn.TransformerEncoderLayer, shape: Shape, element: int) -> Fo
     return Formula(parameters, shape, saves_input=layer.norm_first or not copied, more=more)
 
 
-@rule(nn.TransformerDecoderLayer)
+@rule("TransformerDecoderLayer")
 def decoder(layer: nn.TransformerDecoderLayer, shape: Shape, element: int) -> Formula:
     """As the encoder's, with a second attention to the encoder's result.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from timeline.theory.layers.registry import Formula, Shape, rule
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def slid(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -15,7 +16,7 @@ def slid(size: int, kernel: int, stride: int, padding: int, dilation: int) -> in
     return (size + padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-@rule(nn.AdaptiveAvgPool2d)
+@rule("AdaptiveAvgPool2d")
 def adaptive_pool(layer: nn.AdaptiveAvgPool2d, shape: Shape, element: int) -> Formula:
     """To one number a channel it is a mean, which needs sizes alone; else it saves x."""
     wanted = layer.output_size
@@ -24,14 +25,14 @@ def adaptive_pool(layer: nn.AdaptiveAvgPool2d, shape: Shape, element: int) -> Fo
     return Formula(0, (*shape[:-2], *out), saves_input=out != (1, 1))
 
 
-@rule(nn.MaxPool2d)
+@rule("MaxPool2d")
 def max_pool(layer: nn.MaxPool2d, shape: Shape, element: int) -> Formula:
     """Saves x, and where each maximum was: an index of 8 bytes (max_pool2d_with_indices)."""
     out = _pooled(layer, shape)
     return Formula(0, out, saves_input=True, more=prod(out) * 8)
 
 
-@rule(nn.AvgPool2d)
+@rule("AvgPool2d")
 def average_pool(layer: nn.AvgPool2d, shape: Shape, element: int) -> Formula:
     """dx needs the size of x alone, but torch saves x all the same (avg_pool2d)."""
     return Formula(0, _pooled(layer, shape), saves_input=True)

@@ -8,13 +8,14 @@ layers, not after the last.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from timeline.errors import UsageError
-from timeline.theory.corrections import lstm_workspace
 from timeline.theory.layers.registry import Formula, Shape, rule
+from timeline.theory.layers.workspace import lstm_workspace
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class _Sizes:
         return (self.layers - 1) * self.result * (2 if self.dropout else 1)
 
 
-@rule(nn.RNN)
+@rule("RNN")
 def rnn(layer: nn.RNN, shape: Shape, element: int) -> Formula:
     """h' = tanh(W x + b + U h + c), step by step: tanh saves h', and U's product the h before it.
 
@@ -94,7 +95,7 @@ def rnn(layer: nn.RNN, shape: Shape, element: int) -> Formula:
     return _stepwise(layer, sizes, 1, cells, element)
 
 
-@rule(nn.GRU)
+@rule("GRU")
 def gru(layer: nn.GRU, shape: Shape, element: int) -> Formula:
     """r, z = sigmoid(..), n = tanh(W x + r * U h), h' = z * (h - n) + n (RNN.cpp, GRUCell).
 
@@ -117,7 +118,7 @@ def _stepwise(layer: Any, sizes: _Sizes, gates: int, cells: int, element: int) -
     )
 
 
-@rule(nn.LSTM)
+@rule("LSTM")
 def lstm(layer: nn.LSTM, shape: Shape, element: int) -> Formula:
     """As oneDNN runs it on a CPU (RNN.cpp and mkldnn/RNN.cpp in aten).
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from timeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Shape = tuple[int, ...]
 Rule = Callable[[Any, Shape, int], "Formula"]
@@ -44,11 +45,15 @@ class Formula:
     in_place: bool = False
 
 
-_RULES: dict[type, Rule] = {}
+_RULES: dict[type | str, Rule] = {}
+
+_HOME = "torch.nn.modules."
 
 
-def rule(*kinds: type) -> Callable[[Rule], Rule]:
+def rule(*kinds: type | str) -> Callable[[Rule], Rule]:
     """A decorator that registers a formula for classes of layers, the user's own as well.
+
+    Those of torch.nn are registered by their names: so the formulas can be asked without torch.
 
     Example::
 
@@ -76,7 +81,7 @@ def formula(layer: nn.Module, shape: Sequence[int], element: int = 4) -> Formula
     Raises:
         UsageError: its class has no formula.
     """
-    found = _RULES.get(type(layer))
+    found = _rule_for(type(layer))
     if found is None:
         raise UsageError(
             f"{type(layer).__name__} has no formula: register one with timeline.theory.layers.rule"
@@ -84,12 +89,34 @@ def formula(layer: nn.Module, shape: Sequence[int], element: int = 4) -> Formula
     return found(layer, tuple(shape), element)
 
 
+def formula_of(kind: str, settings: Any, shape: Sequence[int], element: int = 4) -> Formula | None:
+    """The same of a layer of torch.nn that is not at hand; None where it has no formula.
+
+    Args:
+        kind: the name of its class.
+        settings: has the layer's settings as attributes; a parameter is None where it has none.
+        shape, element: as in `formula`.
+    """
+    found = _RULES.get(kind)
+    try:
+        return found(settings, tuple(shape), element) if found is not None else None
+    except (UsageError, AttributeError, TypeError, ValueError, ArithmeticError, IndexError):
+        return None
+
+
+def _rule_for(kind: type) -> Rule | None:
+    found = _RULES.get(kind)
+    if found is None and kind.__module__.startswith(_HOME):
+        found = _RULES.get(kind.__name__)
+    return found
+
+
 def has_rule(layer: nn.Module) -> bool:
     """Whether the class of a layer has a formula; its settings may still have none."""
-    return type(layer) in _RULES
+    return _rule_for(type(layer)) is not None
 
 
 def without_rule(model: nn.Module) -> tuple[str, ...]:
     """The classes of a model's innermost layers that have no formula, each once."""
     kinds = {type(each) for each in model.modules() if not any(True for _ in each.children())}
-    return tuple(sorted(each.__name__ for each in kinds if each not in _RULES))
+    return tuple(sorted(each.__name__ for each in kinds if _rule_for(each) is None))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from timeline.theory.layers.pooling import slid
 from timeline.theory.layers.registry import Formula, Shape, rule
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@rule(nn.Linear)
+
+@rule("Linear")
 def linear(layer: nn.Linear, shape: Shape, element: int) -> Formula:
     """y[.., o] = x[.., i] W[o, i] + b[o]; dW needs x (addmm in derivatives.yaml)."""
     *batch, inputs = shape
@@ -20,7 +21,7 @@ def linear(layer: nn.Linear, shape: Shape, element: int) -> Formula:
     return Formula(parameters, (*batch, outputs), saves_input=True)
 
 
-@rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+@rule("Conv1d", "Conv2d", "Conv3d")
 def convolution(layer: Any, shape: Shape, element: int) -> Formula:
     """W[o, i / groups, *kernel]; dW needs x (convolution in derivatives.yaml)."""
     batch, channels, *sizes = shape
@@ -43,7 +44,7 @@ def _padding(padding: Any, axis: int, kernel: int, dilation: int) -> int:
     return 2 * int(padding[axis])
 
 
-@rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+@rule("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
 def batch_norm(layer: Any, shape: Shape, element: int) -> Formula:
     """Saves x, and mean and inverse deviation of each channel (native_batch_norm)."""
     channels = shape[1]
@@ -51,7 +52,7 @@ def batch_norm(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(parameters, shape, saves_input=True, more=2 * channels * element)
 
 
-@rule(nn.LayerNorm)
+@rule("LayerNorm")
 def layer_norm(layer: nn.LayerNorm, shape: Shape, element: int) -> Formula:
     """Saves x, and mean and inverse deviation of each row (native_layer_norm)."""
     normalized = layer.normalized_shape
@@ -61,7 +62,7 @@ def layer_norm(layer: nn.LayerNorm, shape: Shape, element: int) -> Formula:
     return Formula(parameters, shape, saves_input=True, more=2 * rows * element)
 
 
-@rule(nn.GroupNorm)
+@rule("GroupNorm")
 def group_norm(layer: nn.GroupNorm, shape: Shape, element: int) -> Formula:
     """Saves x, and mean and inverse deviation of each group (native_group_norm)."""
     batch, channels = shape[:2]
@@ -70,7 +71,7 @@ def group_norm(layer: nn.GroupNorm, shape: Shape, element: int) -> Formula:
     return Formula(parameters, shape, saves_input=True, more=2 * batch * groups * element)
 
 
-@rule(nn.Embedding)
+@rule("Embedding")
 def embedding(layer: nn.Embedding, shape: Shape, element: int) -> Formula:
     """y[.., d] = W[x[..], d]; dW needs the indices alone."""
     rows, width = layer.num_embeddings, layer.embedding_dim

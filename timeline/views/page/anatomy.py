@@ -116,9 +116,9 @@ def _table(each: Composition, analysis: Analysis, shown: bool) -> str:
         if share is not None
         else ""
     )
-    if each.higher:
+    if each.unweighed > 0:
         left += (
-            f" {format_bytes(each.higher)} of it: another step went so much higher than the one "
+            f" {format_bytes(each.unweighed)} of it: another step went so much higher than the one "
             "that was weighed."
         )
     return (

@@ -1,0 +1,116 @@
+"""What formulas make of the calls of a small net, against sums by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from timeline.analysis.expected import expected
+from timeline.analysis.formulas import Held, Turn
+from timeline.recording.anatomy import (
+    CATEGORIES,
+    NO_MOMENT,
+    Anatomy,
+    LayerCall,
+    Trained,
+    WeighedLayer,
+    WeighedPhase,
+)
+
+BATCH = 8
+
+
+def layer(kind, numbers):
+    return WeighedLayer("", kind, numbers, 4 * numbers, 0, 0, 0, None, None, 0, 1)
+
+
+LAYERS = (layer("Linear", 32 * 64), layer("ReLU", 0), layer("Linear", 64 * 16))
+SETTINGS = {
+    0: {"in_features": 32, "out_features": 64, "weight": True, "bias": None},
+    1: {"inplace": False, "training": True},
+    2: {"in_features": 64, "out_features": 16, "weight": True, "bias": None},
+}
+CALLS = (
+    LayerCall(0, 0, (BATCH, 32), 4, -2, 4 * BATCH * 32, -1, True),
+    LayerCall(1, 0, (BATCH, 64), 4, 0, 4 * BATCH * 64, 0, True),
+    LayerCall(2, 0, (BATCH, 64), 4, 1, 4 * BATCH * 64, 1, True),
+)
+PHASE = WeighedPhase(
+    "step/backward", "", NO_MOMENT, 0, 0, 0, dict.fromkeys(CATEGORIES, 0), (), reached=1, asked=77
+)
+SIZES = ((32 * 64, 4), (64 * 16, 4))
+
+
+def weighed(calls=CALLS, settings=SETTINGS, phases=(PHASE,)):
+    trained = (Trained("SGD", {"momentum": True}, SIZES),)
+    return Anatomy(
+        2, 0, 1, 0, NO_MOMENT, 0, phases, {}, LAYERS, 0, SIZES, trained, ("cpu",), (), calls,
+        settings,
+    )  # fmt: skip
+
+
+def test_a_result_that_two_layers_save_counts_once_and_an_input_not_at_all():
+    turn = Turn(weighed(), 0)
+    # relu saves what it returns, which is what the second product saves.
+    assert turn.forward(2).activation == 4 * BATCH * 64
+    assert turn.by_layer() == {1: 4 * BATCH * 64}
+    # Where relu returns there is, beside that, what it was given and nothing saves.
+    assert turn.forward(1) == Held(4 * BATCH * 64, 0, 4 * BATCH * 64)
+    assert turn.forward(0) == Held(0, 0, 4 * BATCH * 64)
+    assert turn.forward(-1) == Held(0, 0, 0)
+
+
+def test_in_place_there_is_one_storage_less():
+    settings = {**SETTINGS, 1: {"inplace": True, "training": True}}
+    calls = (*CALLS[:2], replace(CALLS[2], storage=0))
+    turn = Turn(weighed(calls, settings), 0)
+    assert turn.forward(1) == Held(4 * BATCH * 64, 0, 0)
+    assert turn.forward(2) == Held(4 * BATCH * 64, 0, 4 * BATCH * 16)
+
+
+def test_a_view_is_what_it_was_made_of():
+    layers = (LAYERS[0], layer("Flatten", 0), LAYERS[2])
+    settings = {**SETTINGS, 1: {"start_dim": 1, "end_dim": -1}}
+    calls = (
+        replace(CALLS[0], storage=5),
+        replace(CALLS[1], storage=6),
+        replace(CALLS[2], storage=6),
+    )
+    turn = Turn(replace(weighed(calls, settings), layers=layers), 0)
+    assert turn.by_layer() == {0: 4 * BATCH * 32, 2: 4 * BATCH * 64}
+
+
+def test_backward_makes_gradients_from_the_last_layer_on():
+    turn = Turn(weighed(), 0)
+    hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
+    assert turn.backward(2, 0) == Held(hidden, 0, result + hidden)
+    assert turn.backward(1, 0) == Held(hidden, 4 * 64 * 16, 2 * hidden)
+    # Of the input there is no gradient.
+    assert turn.backward(0, 0) == Held(0, 4 * 64 * 16, hidden)
+    assert turn.backward(-1, 0) == Held(0, 4 * (32 * 64 + 64 * 16), 0)
+    assert turn.backward(1, 9 << 20).gradient == 9 << 20
+
+
+def test_each_phase_has_its_own_expectation():
+    found = expected(weighed(), PHASE)
+    assert found["input"] == 77
+    assert found["optimizer_state"] == found["parameter"] == 4 * (32 * 64 + 64 * 16)
+    assert found["temporary"] == 2 * 4 * BATCH * 64
+    assert found["gradient"] == 4 * 64 * 16
+    step = expected(weighed(), replace(PHASE, path="step/optimizer"))
+    assert step["gradient"] == step["parameter"]
+    assert "activation" not in step
+
+
+@pytest.mark.parametrize("kind", ["Attention", "Linear"])
+def test_a_call_without_a_formula_is_counted_as_such(kind):
+    layers = (layer(kind, 5), *LAYERS[1:])
+    calls = (replace(CALLS[0], plain=kind != "Linear"), *CALLS[1:])
+    turn = Turn(replace(weighed(calls), layers=layers), 0)
+    assert turn.without == {kind: 1}
+    assert turn.counted == 2
+    assert turn.forward(2).activation == 4 * BATCH * 64
+
+
+def test_calls_of_another_turn_are_another_ones():
+    assert Turn(weighed(), 1).counted == 0
+    assert "activation" not in expected(weighed(), replace(PHASE, turn=1))

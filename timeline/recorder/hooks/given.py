@@ -1,0 +1,164 @@
+"""What layers are given while a step is weighed: what the formulas of layers ask to be told.
+
+Shapes and settings are read, and which storage is whose: nothing of it says what torch saves. So
+what theory makes of it (`timeline.analysis.expected`) is independent of what the graph holds.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from timeline.recorder.hooks.pieces import Pieces
+
+MOST = 5000
+"""Calls of a step; of one with more, nothing is estimated."""
+
+STANDS = -2
+"""In place of a storage's number: a parameter, a buffer or an input, which is there anyway."""
+
+UNKNOWN = -1
+
+_HOME = "torch.nn.modules."
+
+
+class Given:
+    """The calls of innermost layers, in their order.
+
+    Attributes:
+        calls: of each the layer, its turn, the shape and bytes a number of what it was given, the
+            storage of that by number and in bytes, the call that made it, and whether a formula
+            may be asked: see docs/format.md.
+        settings: by layer, its settings.
+        turn: counts backwards; what was saved before one is given back in it.
+    """
+
+    def __init__(self, pieces: Pieces, sequence: Callable[[], int]) -> None:
+        """``sequence`` gives the number that the next node of autograd gets."""
+        torch: Any = sys.modules["torch"]
+        self._torch = torch
+        self._hooks = torch._C._autograd._top_saved_tensors_default_hooks
+        self._pieces = pieces
+        self._sequence = sequence
+        self.calls: list[list[Any]] = []
+        self.settings: dict[int, dict[str, Any]] = {}
+        self.turn = 0
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+        self._numbers: dict[int, int] = {}
+
+    def enter(self, layer: int, module: Any, args: tuple[Any, ...], kwargs: Any) -> int:
+        """A layer is called. Returns the call's number, for `leave`; -1 where it is not noted."""
+        try:
+            return self._enter(layer, module, args, kwargs)
+        except Exception:  # a tensor of a kind of its own may refuse any question
+            return UNKNOWN
+
+    def _enter(self, layer: int, module: Any, args: tuple[Any, ...], kwargs: Any) -> int:
+        torch = self._torch
+        if (
+            layer < 0
+            or len(self.calls) >= MOST
+            or not args
+            or not isinstance(args[0], torch.Tensor)
+            or module.__dict__.get("_modules")
+            or not torch.is_grad_enabled()
+        ):
+            return UNKNOWN
+        tensor = args[0]
+        parameters = [
+            each for each in (module.__dict__.get("_parameters") or {}).values() if each is not None
+        ]
+        if not tensor.requires_grad and not any(each.requires_grad for each in parameters):
+            return UNKNOWN
+        storage = tensor.untyped_storage()
+        home = type(module).__module__.startswith(_HOME)
+        plain = home and self._is_plain(module, tensor, parameters, args, kwargs)
+        if plain and layer not in self.settings:
+            self.settings[layer] = _settings(module)
+        element = tensor.element_size()
+        if not tensor.dtype.is_floating_point and parameters:
+            element = parameters[0].element_size()
+        self.calls.append(
+            [
+                layer,
+                self.turn,
+                list(tensor.shape),
+                element,
+                self._number(storage._cdata),
+                storage.nbytes(),
+                self._maker(tensor),
+                int(plain),
+            ]
+        )
+        self._begins.append(self._sequence())
+        self._ends.append(UNKNOWN)
+        return len(self.calls) - 1
+
+    def leave(self, number: int) -> None:
+        """It returned."""
+        self._ends[number] = self._sequence()
+
+    def before(self, number: int) -> int:
+        """The last call that had begun when the next node of autograd had this number."""
+        return bisect_left(self._begins, number) - 1
+
+    def of(self, number: int) -> int:
+        """The call that a node of autograd was made in, or the last one before it."""
+        return bisect_right(self._begins, number) - 1
+
+    def _is_plain(
+        self, module: Any, tensor: Any, parameters: list[Any], args: Any, kwargs: Any
+    ) -> bool:
+        """Whether the formulas are for such a call: see `timeline.theory.summing`."""
+        dtypes = {each.dtype for each in parameters}
+        if tensor.dtype.is_floating_point:
+            dtypes.add(tensor.dtype)
+        return bool(
+            module.training
+            and len(dtypes) == 1
+            and all(each.requires_grad for each in parameters)
+            and tensor.is_contiguous()
+            and all(each is None or each is False for each in (*args[1:], *kwargs.values()))
+            and not self._torch.is_autocast_enabled(tensor.device.type)
+            and self._hooks(True) is None
+        )
+
+    def _number(self, key: int) -> int:
+        """Of a storage; that of one which a formula says is saved is not used again meanwhile."""
+        known = self._pieces.category_of(key)
+        if known not in ("", "activation"):
+            return STANDS
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def _maker(self, tensor: Any) -> int:
+        """The call whose last node made a tensor; -1 where none did."""
+        node = tensor.grad_fn
+        if node is None:
+            return UNKNOWN
+        number = node._sequence_nr()
+        call = self.of(number)
+        return call if call >= 0 and number < self._ends[call] else UNKNOWN
+
+
+def _settings(module: Any) -> dict[str, Any]:
+    """The plain attributes of a layer, and of its parameters which there are."""
+    found = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in module.__dict__.items()
+        if not name.startswith("_") and _is_plain_value(value)
+    }
+    for name, value in (module.__dict__.get("_parameters") or {}).items():
+        found.setdefault(name, None if value is None else True)
+    return found
+
+
+def _is_plain_value(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) < 8 and all(isinstance(each, int) for each in value)
+    return value is None or isinstance(value, (bool, int, float, str))
