@@ -1,6 +1,8 @@
 """What weighing a step costs: that step beside the steps around it, and what is left afterwards.
 
-Steps of one process are compared with each other, since the machine's speed drifts between runs.
+Steps of one process are compared with each other, since the machine's speed drifts between runs,
+and in seconds of CPU on one thread, which stand the noise of others. Losses, weights, gradients,
+buffers and random state with and without are compared to the bit.
 """
 
 from __future__ import annotations
@@ -17,45 +19,59 @@ from measure import Failed
 ROOT = Path(__file__).resolve().parent.parent
 
 _PROGRAM = """
-import json, os, statistics, sys, tempfile, time
+import copy, hashlib, json, os, statistics, sys, tempfile, time
 import torch, torchvision
 from timeline.recorder import hooks, session as sessions
 
-def steps_of(model, batch, count, weigh):
+def steps_of(made, batches, count, weigh):
+    torch.manual_seed(0)
+    model = copy.deepcopy(made)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     took = []
+    told = hashlib.sha256()
     with tempfile.TemporaryDirectory() as directory:
         session = sessions.Session(directory, exact=True)
         sessions.activate(session)
         hooks.install(anatomy=weigh)
         for _ in range(count):
-            began = time.perf_counter()
+            began = time.process_time()
             optimizer.zero_grad()
-            model(batch).sum().backward()
+            for batch in batches:
+                loss = model(batch).sum()
+                loss.backward()
             optimizer.step()
-            took.append(time.perf_counter() - began)
+            took.append(time.process_time() - began)
+            told.update(repr(loss.item()).encode())
         hooks.uninstall()
         sessions.deactivate()
         session.close()
         path = os.path.join(directory, "breakdown.json")
         spent = json.load(open(path))["spent"] / 1e9 if weigh else 0.0
-    return took, spent
+    for each in (*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters())):
+        told.update(each.detach().numpy().tobytes())
+    told.update(torch.random.get_rng_state().numpy().tobytes())
+    return took, spent, told.hexdigest()
+
+def linear(layers, side):
+    return torch.nn.Sequential(*(torch.nn.Linear(side, side) for _ in range(layers)),
+                               torch.nn.Dropout(0.1))
 
 count, weigh = int(sys.argv[1]), int(sys.argv[1]) // 2
 models = {
-    "ResNet-18, 8 images of 96x96": (torchvision.models.resnet18(), torch.randn(8, 3, 96, 96)),
-    "40 linear layers of 64": (
-        torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(40))), torch.randn(8, 64)),
+    "ResNet-18, 8 images of 96x96": (torchvision.models.resnet18(), [torch.randn(8, 3, 96, 96)]),
+    "40 linear layers of 64": (linear(40, 64), [torch.randn(8, 64)]),
+    "8 linear layers of 512, 64 micro-steps": (linear(8, 512), [*torch.randn(64, 64, 512)]),
 }
+torch.set_num_threads(1)
 out = {}
-for name, (model, batch) in models.items():
-    steps_of(model, batch, 3, 0)
-    took, spent = steps_of(model, batch, count, weigh)
-    off, _ = steps_of(model, batch, count, 0)
+for name, (model, batches) in models.items():
+    steps_of(model, batches, 3, 0)
+    took, spent, one = steps_of(model, batches, count, weigh)
+    off, _, other = steps_of(model, batches, count, 0)
     others = took[2:weigh - 1]
     out[name] = {"step_s": statistics.median(others), "weighed_s": took[weigh - 1],
                  "spent_s": spent, "after_s": statistics.median(took[weigh:]),
-                 "off_s": statistics.median(off[2:])}
+                 "off_s": statistics.median(off[2:]), "same": one == other}
 print(json.dumps(out))
 """
 
@@ -63,11 +79,13 @@ print(json.dumps(out))
 def measure_all(*, quick: bool) -> dict[str, Any]:
     """By model: seconds of a step, of the weighed one, of those after it, and of those without.
 
+    And whether the results with and without weighing are the same to the bit.
+
     Raises:
         Failed: the program did not run.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "8" if quick else "40"],
+        [sys.executable, "-c", _PROGRAM, "8" if quick else "20"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -84,11 +102,12 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "## Weighing a step",
         "",
-        "| model | a step | the weighed one | of it weighing | steps after | without |",
-        "|---|---|---|---|---|---|",
+        "| model | a step | the weighed one | of it weighing | steps after | without | results |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, each in results.items():
         cells = [f"{1e3 * each[key]:.1f} ms" for key in _COLUMNS]
+        cells.append("the same to the bit" if each["same"] else "**differ**")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,14 @@ from timeline.analysis.expected import expected
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
 from timeline.analysis.types import HOST, Instances, PhaseSummary
-from timeline.recording.anatomy import CATEGORIES, Anatomy, HeapLook, WeighedLayer, WeighedPhase
+from timeline.recording.anatomy import (
+    CATEGORIES,
+    Anatomy,
+    HeapLook,
+    Moment,
+    WeighedLayer,
+    WeighedPhase,
+)
 from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes
 
@@ -28,6 +35,10 @@ PARTS = (BEFORE, *CATEGORIES, FILES, KEPT, UNEXPLAINED)
 
 _TOLD = 0.01
 """Of the growth: a smaller difference between the weighed step and others needs no sentence."""
+
+
+_MUCH = 0.05
+"""Of the growth: a larger unexplained part needs a sentence on where it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class Composition:
         grown: the peak less what was there before the model.
         in_heap: of ``unexplained``, how much more the heap had in use than tensors are known of:
             other objects of the program; None where it is not known.
+        outside_heap: of ``unexplained``, how much more was resident that is neither on the heap nor
+            mapped from files: objects of Python, stacks, what libraries map for themselves.
         parts: one of each of `PARTS`.
         layers: bytes of activations by layer, at the peak.
     """
@@ -73,6 +86,7 @@ class Composition:
     later: Later
     grown: int
     in_heap: int | None
+    outside_heap: int | None
     parts: tuple[Part, ...]
     layers: tuple[tuple[WeighedLayer, int], ...]
 
@@ -171,6 +185,9 @@ def _composition(
     if UNKNOWN not in (before.in_use, at.in_use):
         tensors = sum(phase.categories.values()) - (phase.rise or 0) - phase.shared
         in_heap = at.in_use - before.in_use - tensors + weighed.held
+    elsewhere = None
+    if UNKNOWN not in (*_known(before), *_known(at)):
+        elsewhere = _outside(at) - _outside(before)
     parts = []
     for name in PARTS:
         size, estimated = measured[name], theory.get(name)
@@ -186,9 +203,19 @@ def _composition(
         later=later,
         grown=peak - (measured[BEFORE] or 0),
         in_heap=in_heap,
+        outside_heap=elsewhere,
         parts=tuple(parts),
         layers=tuple((weighed.layers[number], size) for number, size in known),
     )
+
+
+def _known(moment: Moment) -> tuple[int, ...]:
+    return moment.rss, moment.file, moment.in_use, moment.free
+
+
+def _outside(moment: Moment) -> int:
+    """Resident bytes that are neither mapped from files nor on the heap."""
+    return moment.rss - moment.file - moment.in_use - moment.free
 
 
 def _raised(
@@ -250,6 +277,15 @@ def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
     elsewhere = [name for name in weighed.devices if name not in ("cpu", "meta")]
     if elsewhere:
         notes.append(f"tensors on {', '.join(elsewhere)} are no part of host memory")
+    highest = max(compositions, key=lambda each: each.peak, default=None)
+    if highest is not None and highest.outside_heap is not None:
+        left = highest["unexplained"].measured or 0
+        if left > _MUCH * highest.grown < highest.outside_heap:
+            notes.append(
+                f"of what is unexplained {format_bytes(highest.outside_heap)} lie outside the C "
+                "library's heap: objects of Python, such as modules imported since, stacks, and "
+                "what libraries map for themselves"
+            )
     for each in compositions:
         if each.in_heap is not None and each.in_heap < -each.grown // 4:
             notes.append(

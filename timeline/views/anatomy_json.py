@@ -38,6 +38,7 @@ def _phase(each: Composition) -> dict[str, object]:
         "peak_when_weighed": each.weighed,
         "grown": each.grown,
         "unexplained_in_heap": each.in_heap,
+        "unexplained_outside_heap": each.outside_heap,
         "layers": [{"name": layer.name, "activation": size} for layer, size in each.layers],
     }
 

@@ -5,6 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from timeline.analysis.anatomy import PARTS, Composition, Part
+from timeline.analysis.later import Later
 from timeline.views.chart.parts import draw
 from timeline.views.chart.sheet import Box, Plot, Sheet
 from timeline.views.palette import PALETTES
@@ -15,7 +16,7 @@ MIB = 1 << 20
 def composition(path, sizes):
     parts = tuple(Part(name, None, sizes.get(name, MIB), None) for name in PARTS)
     peak = sum(part.measured for part in parts)
-    return Composition(path, "Net", peak, peak, 0, peak // 2, None, parts, ())
+    return Composition(path, "Net", peak, peak, 0, Later(), peak // 2, None, None, parts, ())
 
 
 @pytest.mark.parametrize("path", ["step/backward", "step/the second of two turns/step/backward"])
