@@ -141,10 +141,13 @@ def _no_samples() -> Series:
 
 def _highest_passed(begun: Ints, t: Ints, high: Ints, sampled: Bools) -> Ints:
     """For each reading, the highest of the marks' that ended while it ran; ``UNKNOWN`` for none."""
+    out = np.full(len(t), UNKNOWN, np.int64)
+    # Few ran on while any other ended.
+    rows = np.flatnonzero(begun[1:] < t[:-1]) + 1
     of_marks = np.flatnonzero(~sampled)
-    first = np.searchsorted(t[of_marks], begun, side="right")
-    stop: Ints = np.cumsum(~sampled) - ~sampled
-    return largest(high[of_marks], first, stop)
+    first = np.searchsorted(t[of_marks], begun[rows], side="right")
+    out[rows] = largest(high[of_marks], first, np.searchsorted(of_marks, rows))
+    return out
 
 
 def largest(values: Ints, start: Ints, stop: Ints) -> Ints:
