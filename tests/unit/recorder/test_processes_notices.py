@@ -204,7 +204,7 @@ def test_without_root_there_are_notices_and_no_accounts():
             if not child:
                 os._exit(0)
             os.waitpid(child, 0)
-            kinds = [what for what, _, who, _ in given.take()[0] if who == child]
+            kinds = [what for what, _, who, _ in given.take() if who == child]
             os.write(tell, repr((given.accounted, kinds)).encode())
         except BaseException as error:
             os.write(tell, repr(error).encode())

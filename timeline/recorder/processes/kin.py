@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+
 from timeline.recorder.processes.notices import BEGAN, ENDED, Notices
 
 TYPE_CHECKING = False
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
 MOST_LOSSES = 3
 """Where the machine starts more than can be followed, it is not followed."""
+
+MOST_IN_PASSING = 100
+"""Notices that are heard in the thread of the host's samples at once, 3 µs each."""
 
 
 class Brief:
@@ -50,6 +55,8 @@ class Kin:
         """
         self._notices = Notices()
         self._pids = {pid}
+        self._one_at_a_time = _thread.allocate_lock()
+        self._news: list[tuple[int, int, int, int]] = []
         self._accounts: dict[int, Account] = {}
         self._unclaimed: dict[int, Account] = {}
         self.accounted = self._notices.accounted
@@ -60,34 +67,46 @@ class Kin:
         return self._notices.lost
 
     def stirs(self) -> bool:
-        """Whether there may be news; another thread may ask."""
-        return self._notices.waiting()
+        """Whether there is news; another thread may ask, and is not kept waiting."""
+        if not self._notices.waiting() or not self._one_at_a_time.acquire(False):
+            return bool(self._news)
+        try:
+            # Of a busy machine's processes next to none are ours: to wake for each would be dear.
+            return self._hear(MOST_IN_PASSING) or bool(self._news)
+        finally:
+            self._one_at_a_time.release()
 
     def add(self, pid: int) -> None:
         """This one is of the family too."""
         self._pids.add(pid)
 
     def news(self) -> list[tuple[int, int, int, int]]:
-        """The notices of the family since the call before: see `Notices.take`."""
-        notices, accounts = self._notices.take()
-        mine = []
-        ended = set()
-        for notice in notices:
-            what, _, pid, parent = notice
-            if what == BEGAN and parent in self._pids:
-                self._pids.add(pid)
-            elif pid not in self._pids or what == BEGAN:
-                continue
-            if what == ENDED:
-                self._pids.discard(pid)
-                ended.add(pid)
-            mine.append(notice)
+        """The notices of the family since the call before, as `Notices.take` gives them."""
+        with self._one_at_a_time:
+            self._hear()
+            news, self._news = self._news, []
+        ended = {pid for what, _, pid, _ in news if what == ENDED}
+        accounts = self._notices.accounts()
         # One may have come and gone while its account was read, and its notices come next time.
         for pid, account in (*self._unclaimed.items(), *accounts.items()):
             if pid in ended or pid in self._pids:
                 self._accounts[pid] = account
         self._unclaimed = accounts
-        return mine
+        return news
+
+    def _hear(self, most: int = 0) -> bool:
+        """Keep what waits of the family. Returns whether there may be more than was heard."""
+        for heard, notice in enumerate(self._notices.take(), 1):
+            what, _, pid, parent = notice
+            if (parent if what == BEGAN else pid) in self._pids:
+                self._news.append(notice)
+                if what == BEGAN:
+                    self._pids.add(pid)
+                elif what == ENDED:
+                    self._pids.discard(pid)
+            if heard == most:
+                return True
+        return False
 
     def account(self, pid: int) -> Account | None:
         """What the kernel said of one that ended; asked for once."""

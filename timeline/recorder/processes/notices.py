@@ -105,18 +105,19 @@ class Notices:
         """Whether there is something to `take`; another thread may ask."""
         return self._open and bool(self._poll.poll(0))
 
-    def take(self) -> tuple[list[tuple[int, int, int, int]], dict[int, Account]]:
-        """All there is: notices in their order, and by process the accounts of some that ended.
-
-        The account of a process comes before the notice of its end, and may come with an earlier
-        call. A notice is ``what, t_ns, pid, parent``; the time is monotonic, the parent of what
-        `BEGAN` alone.
-        """
-        notices = []
+    def take(self) -> Iterator[tuple[int, int, int, int]]:
+        """What waits, in its order, as ``what, t_ns, pid, parent``: the time is monotonic, and a
+        parent is told of what `BEGAN` alone."""
         for what, t, _, parent, _, pid in self._received():
             # An end and an exec name the process where a beginning names its parent.
-            notices.append((what, t, pid if what == BEGAN else parent, parent))
-        return notices, self._accounts.take() if self._accounts is not None else {}
+            yield what, t, pid if what == BEGAN else parent, parent
+
+    def accounts(self) -> dict[int, Account]:
+        """By process, those of the ones that ended since the call before.
+
+        The account of a process is there before the notice of its end.
+        """
+        return self._accounts.take() if self._accounts is not None else {}
 
     def close(self) -> None:
         """Listen no more."""
