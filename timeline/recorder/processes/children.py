@@ -131,9 +131,12 @@ class Children:
     def pauses(self) -> int:
         """How long there is nothing to read unless a glance says otherwise, in nanoseconds."""
         family = self._family
-        if not family.tells or family.living:
+        if not family.tells:
             return 0
-        return max((UNWOKEN_NS if family.told else ALONE_NS) - self.interval_ns, 0)
+        if not family.living:
+            return max((UNWOKEN_NS if family.told else ALONE_NS) - self.interval_ns, 0)
+        # With notices it wakes for readings alone, so for none that is not earned yet.
+        return max(self._paced.earned_in() - self.interval_ns, 0) if family.told else 0
 
     def read(self) -> tuple[int, ...] | None:
         """A row of sums; nothing where there is no child, or it is not yet time."""

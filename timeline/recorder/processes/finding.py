@@ -74,6 +74,10 @@ class Paced:
         self._began_ns = time.thread_time_ns()
         return self._left >= 0
 
+    def earned_in(self) -> int:
+        """How long until it may be done, in nanoseconds; 0 where it may now."""
+        return max(int(-self._left / self._share), 0)
+
     def ended(self) -> None:
         """It was done."""
         self._left -= time.thread_time_ns() - self._began_ns
