@@ -103,6 +103,29 @@ EVERY_KIND = """
 """
 
 
+WHILE_IT_LISTENS = """
+import os, time
+def wait_for_the_sampler(pid):
+    # Its sockets for notices and for accounts; the kernel calls them by its pid.
+    sockets = {("11", str(pid)), ("16", str(pid))}
+    while True:
+        with open("/proc/net/netlink") as file:
+            if sockets <= {tuple(line.split()[1:3]) for line in file}:
+                return
+        time.sleep(0.01)
+"""
+
+
+def notices_are_given():
+    """Whether the kernel tells here of each process that ends, with what it had."""
+    try:
+        given = Notices()
+    except OSError:
+        return False
+    given.close()
+    return given.accounted
+
+
 def at(t_ns, values, moment):
     """The value that stood at a moment."""
     return int(values[np.searchsorted(t_ns, moment, side="right") - 1])
@@ -192,15 +215,16 @@ def test_a_forked_child_writes_nothing_and_the_recording_ends_with_the_target(
 def test_the_memory_of_a_parent_is_not_counted_as_that_of_what_it_starts(
     write_script, run_timeline
 ):
-    script = write_script(
-        textwrap.dedent("""
-        import subprocess, time
+    text = """
+        import subprocess
         held = bytearray(300 << 20)
-        time.sleep(0.5)  # the launcher begins to listen some milliseconds after this has begun
         for _ in range(300):
             subprocess.run(["true"])
-        """)
-    )
+    """
+    text = textwrap.dedent(text)
+    if notices_are_given():
+        text = f"{WHILE_IT_LISTENS}wait_for_the_sampler(os.getppid())\n{text}"
+    script = write_script(text)
     recording = load(run_timeline(script).recording)
     assert recording.processes, "none of 300 was seen"
     assert len(recording.processes) == 300 or not notices_are_given()
@@ -208,16 +232,6 @@ def test_the_memory_of_a_parent_is_not_counted_as_that_of_what_it_starts(
     assert max(int(each.mark.max(initial=0)) for each in recording.processes) < 30 * MIB
     sums = recording.series.get("children.rss")
     assert sums is None or sums.value.max() < 60 * MIB
-
-
-def notices_are_given():
-    """Whether the kernel tells here of each process that ends, with what it had."""
-    try:
-        given = Notices()
-    except OSError:
-        return False
-    given.close()
-    return given.accounted
 
 
 @pytest.mark.parametrize("how", ["launched", "inside"])
@@ -238,14 +252,21 @@ def test_of_children_of_some_milliseconds_none_is_missing(
     """
     text = textwrap.dedent(text)
     if how == "inside":
-        text = "import timeline\nwith timeline.Recorder('run.timeline', charts=False):\n" + (
-            textwrap.indent("import time\ntime.sleep(0.3)\n" + text, "    ")
+        text = (
+            f"{WHILE_IT_LISTENS}import json, timeline\n"
+            "with timeline.Recorder('run.timeline', charts=False):\n"
+            "    while not os.path.exists('run.timeline/meta.json'):\n"
+            "        time.sleep(0.01)\n"
+            "    with open('run.timeline/meta.json') as file:\n"
+            "        wait_for_the_sampler(json.load(file)['sampler_pid'])\n"
+            + textwrap.indent(text, "    ")
         )
         ended = run_python(write_script(text), cwd=tmp_path)
         recording = load(tmp_path / "run.timeline")
     else:
         # The launcher begins to listen some milliseconds after it has started the program.
-        ended = run_timeline(write_script("import time\ntime.sleep(0.5)\n" + text), cwd=tmp_path)
+        text = f"{WHILE_IT_LISTENS}wait_for_the_sampler(os.getppid())\n{text}"
+        ended = run_timeline(write_script(text), cwd=tmp_path)
         recording = load(ended.recording)
     assert ended.code == 0, ended.stderr
     forked = [each for each in analyze(recording).processes if "(forked)" in each.label]
@@ -264,7 +285,7 @@ def test_a_daemon_whose_parents_were_gone_at_once_is_found_while_it_lives(
         pytest.skip("the kernel's notices are for root outside of containers")
     text = """
         import os, signal, time
-        time.sleep(0.5)
+        wait_for_the_sampler(os.getppid())
         listen, tell = os.pipe()
         if not os.fork():
             os.setsid()
@@ -281,7 +302,7 @@ def test_a_daemon_whose_parents_were_gone_at_once_is_found_while_it_lives(
         os.kill(daemon, signal.SIGKILL)
         print(daemon)
     """
-    ended = run_timeline(write_script(textwrap.dedent(text)))
+    ended = run_timeline(write_script(WHILE_IT_LISTENS + textwrap.dedent(text)))
     recording = load(ended.recording)
     (daemon,) = [each for each in recording.processes if each.pid == int(ended.stdout)]
     assert daemon.rss.max() > 30 * MIB
