@@ -7,9 +7,9 @@ a second to import, so it is imported only when a page is made.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from timeline.analysis.types import Analysis
+from timeline.views import whole
 
 
 def write(analysis: Analysis, path: str | os.PathLike[str]) -> None:
@@ -22,14 +22,7 @@ def write(analysis: Analysis, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    text = render(analysis)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
-    try:
-        temporary.write_bytes(text.encode("utf-8"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole.replace(path, render(analysis).encode("utf-8"))
 
 
 def render(analysis: Analysis) -> str:

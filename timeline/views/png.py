@@ -11,11 +11,11 @@ import io
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from timeline.analysis.rank_types import RanksAnalysis
 from timeline.analysis.types import Analysis
 from timeline.errors import UsageError
+from timeline.views import whole
 from timeline.views.palette import PALETTES, Theme
 
 NARROWEST_IN, WIDEST_IN = 3.0, 60.0
@@ -46,13 +46,7 @@ def write(
         OSError: the file cannot be written.
     """
     picture = render(analysis, theme=theme, width_in=width_in, dpi=dpi)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
-    try:
-        temporary.write_bytes(picture)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole.replace(path, picture)
 
 
 def render(

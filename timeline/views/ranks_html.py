@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from timeline.analysis.rank_types import RankPhase, RanksAnalysis, RankSummary
 from timeline.analysis.rank_words import ranks_named
 from timeline.recording.types import Ints
 from timeline.units import format_bytes, format_duration
+from timeline.views import whole
 from timeline.views.page.frame import asset, block, filled, policy, remarks_card, style
 from timeline.views.page.packing import Packer
 from timeline.views.page.phases import shown_path
@@ -55,14 +55,7 @@ def write(analysis: RanksAnalysis, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    text = render(analysis)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
-    try:
-        temporary.write_bytes(text.encode("utf-8"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole.replace(path, render(analysis).encode("utf-8"))
 
 
 def render(analysis: RanksAnalysis) -> str:
