@@ -6,6 +6,7 @@ Binary units (KiB, MiB, GiB, TiB) are powers of 1024; decimal ones (kB, MB, GB, 
 
 from __future__ import annotations
 
+import math
 import re
 
 from timeline.errors import UsageError
@@ -69,9 +70,10 @@ def parse_bytes(text: str) -> int:
     """
     found = _BYTES.fullmatch(text)
     factor = _FACTORS.get(found[2].lower() or "b") if found else None
-    if found is None or factor is None:
+    size = float(found[1]) * factor if found and factor else math.inf
+    if size == math.inf:  # of hundreds of digits, too
         raise UsageError(f"{text!r} is not a size: write a number and a unit, such as 4GiB")
-    return round(float(found[1]) * factor)
+    return round(size)
 
 
 def format_duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from timeline.theory.estimate_types import Range
-from timeline.theory.fitting import largest_batch
+from timeline.theory.fitting import LARGEST, largest_batch
 
 
 @dataclass
@@ -57,7 +57,9 @@ def test_where_not_even_one_fits_the_answer_is_none():
     assert found.next[0] == 1
 
 
-def test_what_takes_no_memory_by_batch_has_no_next():
-    found = largest_batch(estimator(100, 50, 0), fits)
-    assert found.batch >= 1
+@pytest.mark.parametrize("each", [0, 1])
+def test_where_every_batch_fits_the_largest_that_is_tried_has_no_next(each):
+    found = largest_batch(estimator(1 << 40, 50, each), fits)
+    assert found.batch == LARGEST
     assert found.next is None
+    assert found.runs <= 6

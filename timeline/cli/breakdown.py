@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from timeline.cli import model_options
 from timeline.cli.output import show
-from timeline.errors import UsageError
 from timeline.theory.advising import advice
 from timeline.theory.breakdown import breakdown
 from timeline.theory.targets import resolve
@@ -26,10 +26,7 @@ from timeline.views.terminal import look_of
 def run(arguments: list[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments)
-    if options.layers < 0:
-        raise UsageError(f"--layers {options.layers} cannot be: give 0 for all, or more")
-    if options.batch is not None and options.batch < 1:
-        raise UsageError(f"--batch {options.batch} cannot be: give 1 or more")
+    model_options.at_least(options, layers=0, batch=1)
     target = resolve(options.target, options.input)
     step = {
         "batch": options.batch,
@@ -68,28 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("target", metavar="TARGET", help="the model")
-    parser.add_argument(
-        "--input",
-        metavar="SIZES",
-        action="append",
-        default=[],
-        help="sizes of an input without the batch, such as 3x224x224, 128:int64 or "
-        "input_ids=128:int64; may be given several times",
-    )
-    parser.add_argument("--batch", metavar="N", type=int, help="size of the batch; 1 if left out")
-    parser.add_argument("--dtype", help="what the model is cast to, such as bf16")
-    parser.add_argument(
-        "--optimizer", metavar="NAME[,OPTION=VALUE...]", help="such as adam or sgd,momentum=0.9"
-    )
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), help="bf16 and fp16 are autocast"
-    )
-    parser.add_argument(
-        "--loss", choices=("sum", "cross_entropy"), default="sum", help="by default sum"
-    )
-    parser.add_argument(
-        "--inference", action="store_true", help="one inference, not a training step"
-    )
+    model_options.add(parser)
     parser.add_argument(
         "--zero-grad",
         choices=("none", "zeros"),

@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timeline.cli.estimate_choices import compare, fit
+from timeline.cli import model_options
+from timeline.cli.estimate_choices import compare, fit, one
 from timeline.cli.estimate_files import checked, over
 from timeline.cli.output import show
 from timeline.cli.views import OfEstimate, deliver
@@ -41,20 +42,25 @@ LIST = "list"
 def run(arguments: list[str]) -> int:
     """Run the verb; returns the exit code."""
     words, script = split(arguments)
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
     if options.gpu == LIST:
         show(estimate_text.list_of_cards(look_of(sys.stdout)))
         return 0
     if not script and not options.target:
         raise UsageError("there is nothing to estimate: see timeline estimate --help")
-    _check(options, bool(script))
-    card = cards.find(options.gpu or DEFAULT_CARD)
+    given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    _check(options, given, bool(script))
+    card = cards.find(options.gpu)
     outputs = [checked(Path(each)) for each in options.output]
-    if options.theme and not any(each.suffix.lower() == ".png" for each in outputs):
+    drawn = {each.suffix.lower() for each in outputs}
+    if options.theme and ".png" not in drawn:
         raise UsageError("--theme is for a chart: give -o FILE.png with it")
+    if options.over and not drawn & {".png", ".html"}:
+        raise UsageError("--over is for a picture or a page: give -o FILE.png or FILE.html with it")
     if options.compare:
         return compare(options, card)
-    if options.fit:
+    if options.fit is not None:
         return fit(options)
     found = of_script(script, options, card) if script else of_model(options, card)
     views = OfEstimate(
@@ -78,31 +84,13 @@ class Found:
 
 def of_model(options: argparse.Namespace, card: Card) -> Found:
     """The estimate of a model in an ordinary loop."""
-    from timeline.theory.estimate import estimate
-    from timeline.theory.targets import resolve
-
-    target = resolve(options.target, options.input)
-    made = estimate(
-        target.make,
-        options.optimizer,
-        target.inputs,
-        batch=options.batch,
-        dtype=options.dtype,
-        precision=options.precision or "fp32",
-        device=options.gpu or DEFAULT_CARD,
-        train=not options.inference,
-        loss=options.loss,
-        zero_grad=options.zero_grad,
-        accumulate=options.accumulate,
-        allocator=options.allocator,
-        torch_version=options.torch,
-        title=target.title,
-        **({"steps": options.steps} if options.steps else {}),
-    )
+    made = one(options)
     told = None
-    if options.json or any(each.endswith(".json") for each in options.output):
+    if options.json or any(each.lower().endswith(".json") for each in options.output):
         from timeline.theory.breakdown import breakdown
+        from timeline.theory.targets import resolve
 
+        target = resolve(options.target, options.input)
         told = breakdown(
             target.make,
             options.optimizer,
@@ -133,7 +121,7 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
         [own_name(), *interpreter_options(), *script],
         title,
         card,
-        options.gpu or DEFAULT_CARD,
+        options.gpu,
         steps=options.steps,
         limit_s=options.limit,
         show=options.show_output,
@@ -145,29 +133,40 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
     made = predict(
         followed.tape,
         title=title,
-        card=as_the_rules_see_it(options.gpu or DEFAULT_CARD),
+        card=as_the_rules_see_it(options.gpu),
         steps=followed.tape.steps,
         settings=Settings.parse(settings) if settings else None,
     )
     assumptions = (*followed.notes, *made.assumptions)
-    return Found(replace(made, assumptions=assumptions, cut_off=followed.cut_off))
+    return Found(
+        replace(made, assumptions=assumptions, cut_off=followed.cut_off, steps=followed.steps)
+    )
 
 
-def _check(options: argparse.Namespace, is_script: bool) -> None:
-    for name, least in (("layers", 0), ("batch", 1), ("steps", 1), ("accumulate", 1)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} {value} cannot be: give {least} or more")
+def _check(options: argparse.Namespace, given: Set[str], is_script: bool) -> None:
+    """Refuse what cannot be, and what would be passed over in silence."""
+    model_options.at_least(options, layers=0, batch=1, steps=1, accumulate=1)
     if not 1 <= options.limit <= 86400:
         raise UsageError(f"--limit {options.limit:g} cannot be: give seconds, from 1 to 86400")
-    if is_script:
-        names = ("input", "batch", "dtype", "optimizer", "precision", "inference", "fit", "compare")
-        given = [f"--{name}" for name in names if getattr(options, name)]
-        if given:
-            raise UsageError(
-                f"{given[0]} is for a model: a script brings its own, and its arguments stand "
-                "after it"
-            )
+    strange = [name for name in (OF_A_MODEL if is_script else OF_A_SCRIPT) if name in given]
+    if strange and is_script:
+        raise UsageError(
+            f"{_word(strange[0])} is for a model: a script brings its own, and its arguments stand "
+            "after it"
+        )
+    if strange:
+        raise UsageError(f"{_word(strange[0])} is for a script: {options.target} is a model")
+    several = next((name for name in ("compare", "fit") if name in given), None)
+    if several:
+        idle = {"compare", "fit", "output", "over", "theme", "layers"} - {several}
+        idle |= {"gpu"} if several == "fit" else set()
+        for name in (each for each in vars(options) if each in idle & given):
+            raise UsageError(f"--{several} makes several estimates: leave {_word(name)} out")
+
+
+def _word(name: str) -> str:
+    """An option as it is written."""
+    return "--" + name.replace("_", "-")
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -196,6 +195,10 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments, []
 
 
+OF_A_MODEL = (*model_options.NAMES, "zero_grad", "accumulate", "torch", "fit", "compare")
+OF_A_SCRIPT = ("limit", "show_output")
+"""Options that have no meaning for the other kind of target."""
+
 WITH_VALUE = (
     "--input", "--batch", "--dtype", "--optimizer", "--precision", "--loss", "--layers", "--device",
     "--steps", "--limit", "--zero-grad", "--accumulate", "--allocator", "--torch", "-o", "--output",
@@ -219,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CARD",
         nargs="?",
         const=LIST,
+        default=DEFAULT_CARD,
         help="such as rtx4090, or a size such as 24GiB; alone it lists those that are known; "
         f"{DEFAULT_CARD} if left out",
     )
@@ -263,26 +267,7 @@ def _parser() -> argparse.ArgumentParser:
         help="set choices side by side: optimizer=sgd,adamw, precision=fp32,bf16, "
         "checkpointing=no,yes, attention=sdpa,eager; may be given several times",
     )
-    model.add_argument(
-        "--input",
-        metavar="SIZES",
-        action="append",
-        default=[],
-        help="sizes of an input without the batch, such as 3x224x224, 128:int64 or "
-        "input_ids=128:int64; may be given several times",
-    )
-    model.add_argument("--batch", metavar="N", type=int, help="size of the batch; 1 if left out")
-    model.add_argument("--dtype", help="what the model is cast to, such as bf16")
-    model.add_argument(
-        "--optimizer", metavar="NAME[,OPTION=VALUE...]", help="such as adam or sgd,momentum=0.9"
-    )
-    model.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), help="bf16 and fp16 are autocast"
-    )
-    model.add_argument(
-        "--loss", choices=("sum", "cross_entropy"), default="sum", help="by default sum"
-    )
-    model.add_argument("--inference", action="store_true", help="inference, not training")
+    model_options.add(model)
     model.add_argument(
         "--zero-grad",
         choices=("before_forward", "before_backward", "after_step", "never"),

@@ -56,7 +56,7 @@ def one(options: argparse.Namespace, *, capacity: int | None = None, **changed: 
         batch=int(given["batch"]) if given["batch"] else None,
         dtype=options.dtype,
         precision=given["precision"],
-        device=given["gpu"] or "a100-40gb",
+        device=given["gpu"],
         train=not options.inference,
         loss=options.loss,
         zero_grad=options.zero_grad,
@@ -75,8 +75,6 @@ def fit(options: argparse.Namespace) -> int:
     from timeline.theory.cuda.cards import context
     from timeline.theory.fitting import largest_batch
 
-    if not options.target:
-        raise UsageError("--fit is for a model: a script has its batch in its own hands")
     card = cards.find(options.fit)
     # Of what a program sees the context takes a part, and the allocator has the rest.
     taken = context(as_the_rules_see_it(options.fit)).expected
@@ -97,9 +95,12 @@ def fit(options: argparse.Namespace) -> int:
     look = look_of(sys.stdout)
     title = found.estimate.title
     if not found.batch:
-        lines = look.lines(f"{title}: not even a batch of 1 fits {card.title}", rest="  ")
+        said = f"not even a batch of 1 fits {card.title}"
+    elif found.next is None:
+        said = f"every batch up to {found.batch:,} fits {card.title}, and no larger one was tried"
     else:
-        lines = look.lines(f"{title}: a batch of {found.batch:,} fits {card.title}", rest="  ")
+        said = f"a batch of {found.batch:,} fits {card.title}"
+    lines = look.lines(f"{title}: {said}", rest="  ")
     lines[0] = look.paint(lines[0], BOLD)
     rows = [["batch", "allocated", "reserved", "process", ""]]
     if found.batch:
@@ -143,19 +144,17 @@ def _fit_document(found: Any, card: Card) -> dict[str, object]:
 
 def compare(options: argparse.Namespace, card: Card) -> int:
     """Set choices side by side; returns the exit code."""
-    if not options.target:
-        raise UsageError("--compare is for a model: a script has its choices in its own hands")
     names, sets = zip(*(_choice(each) for each in options.compare), strict=True)
     if len(set(names)) < len(names):
         raise UsageError("--compare names the same choice twice: give all its values in one")
     rows = list(itertools.product(*sets))
     if len(rows) > MOST:
         raise UsageError(f"--compare makes {len(rows)} estimates: {MOST} at most")
-    made = []
-    for row in rows:
-        changed = dict(zip(names, row, strict=True))
-        held = cards.find(changed["gpu"]) if "gpu" in changed else card
-        made.append((row, one(options, **changed), held))
+    changes = [dict(zip(names, row, strict=True)) for row in rows]
+    # Found before the first estimate, which may take long: one of them may not exist.
+    holding = [cards.find(each["gpu"]) if "gpu" in each else card for each in changes]
+    made = [(row, one(options, **each), on)
+            for row, each, on in zip(rows, changes, holding, strict=True)]  # fmt: skip
     if options.json:
         document = [
             {**dict(zip(names, row, strict=True)), "peak_allocated": each.peak_allocated,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from timeline.theory.estimate_types import Estimate
 
 LARGEST = 1 << 20
+"""No larger batch is tried, for a program of which every batch fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Fit:
     Attributes:
         batch: the largest that fits; 0 if not even 1 does.
         estimate: of that batch; of 1 if none fits.
-        next: the smallest that does not fit, and its estimate; None where none was too large.
+        next: the smallest that does not fit, and its estimate; None where none was too large
+            up to `LARGEST`.
         runs: how many were estimated.
     """
 
@@ -50,7 +52,7 @@ def largest_batch(
 
     low, high = 0, 0
     batch, stride = start, 0
-    while not high and batch <= LARGEST:
+    while not high and low < LARGEST:
         if not ask(batch):
             high = batch
             break
@@ -59,7 +61,10 @@ def largest_batch(
         # Close to the guess by strides that grow, far from it in one leap.
         stride = 2 * stride if stride else max(low // 64, 1)
         far = guess is not None and guess > low + stride
-        batch = guess if guess is not None and far else low + stride if guess else 2 * low
+        # A second one of the same size is most likely one of many: in a leap of its own.
+        blind = 2 * low if len(known) == 1 else 64 * low
+        batch = guess if guess is not None and far else low + stride if guess else blind
+        batch = min(batch, LARGEST)
     while high - low > 1:
         guess = _guess(known)
         between = guess is not None and low < guess < high and high - low > 8
