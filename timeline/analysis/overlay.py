@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,28 @@ from timeline.recording.types import Kind, Recording
 STEP_ENDS = "step/optimizer"
 
 
+class Laid(NamedTuple):
+    """One curve of a recording on the axis of an estimate.
+
+    Attributes:
+        x: places in events [n], float64.
+        size: bytes [n], int64.
+        peak: the most bytes of the whole recording, those behind the estimate's end included.
+    """
+
+    x: NDArray[np.float64]
+    size: NDArray[np.int64]
+    peak: int
+
+
 def on_axis_of(
     recording: Recording, phases: Sequence[tuple[int, str]], length: int
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+) -> dict[str, Laid]:
     """What a recording has of torch's memory on its busiest GPU, on the axis of an estimate.
 
     Where both have optimizer steps, the end of each measured one lies at the end of the predicted
-    one of the same number, and the time between is spread evenly; else the whole is.
+    one of the same number, and the time between is spread evenly; else the whole is. Steps that
+    were measured and not predicted have no place.
 
     Args:
         recording: of a CUDA snapshot, or of a run with torch's memory on a GPU.
@@ -27,7 +43,7 @@ def on_axis_of(
         length: events of the estimate.
 
     Returns:
-        By ``allocated`` and ``reserved``: places in events [n], and bytes [n].
+        The curves ``allocated`` and ``reserved``, those that were measured.
 
     Raises:
         UsageError: the recording has no memory of torch on a GPU.
@@ -49,11 +65,14 @@ def on_axis_of(
         series = found.get(f"torch.{device}.{kind}")
         if series is not None:
             t = series.t_ns.astype(np.float64)
+            size = np.maximum(series.value, series.high)
+            peak = int(size.max())
             if len(times) < 2:  # by its events: a snapshot's times have gaps while kernels run
                 x = np.linspace(0, max(length - 1, 1), len(t))
             else:
-                x = np.interp(t, times, places)
-            out[kind] = x, np.maximum(series.value, series.high)
+                size = size[t <= times[-1]]
+                x = np.interp(t[: len(size)], times, places)
+            out[kind] = Laid(x, size, peak)
     return out
 
 

@@ -37,6 +37,7 @@ def over(run: str, estimate: Estimate) -> Measured:
     found = on_axis_of(load(run), estimate.course.phases, len(estimate.course.allocated))
     return Measured(
         name=Path(run).name,
-        x={kind: x for kind, (x, _) in found.items()},
-        series={kind: size for kind, (_, size) in found.items()},
+        x={kind: each.x for kind, each in found.items()},
+        series={kind: each.size for kind, each in found.items()},
+        peaks={kind: each.peak for kind, each in found.items()},
     )

@@ -48,13 +48,15 @@ class Measured:
 
     Attributes:
         name: of the recording.
-        x: in events of the estimate.
-        series: bytes by ``allocated`` and ``reserved``.
+        x: in events of the estimate, by ``allocated`` and ``reserved``.
+        series: bytes, by the same.
+        peaks: of the whole recording, by the same.
     """
 
     name: str
     x: Mapping[str, Floats]
     series: Mapping[str, Ints]
+    peaks: Mapping[str, int]
 
 
 def drawn(estimate: Estimate, most: int = 2000) -> Drawn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from timeline._version import __version__
@@ -11,10 +10,11 @@ from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
 from timeline.theory.types import CATEGORIES
 from timeline.units import format_bytes
+from timeline.views import whole
 from timeline.views.chart.ticks import byte_ticks
 from timeline.views.course import STACK, Measured, drawn
 from timeline.views.estimate_json import verdict
-from timeline.views.estimate_text import cut_sentence, fit_sentence
+from timeline.views.estimate_text import cut_sentence, fit_sentence, measured_sentence
 from timeline.views.page.words import escaped
 from timeline.views.palette import phase_colors
 from timeline.views.parts import LABELS, colors
@@ -51,7 +51,7 @@ def write(
     *,
     measured: Measured | None = None,
 ) -> None:
-    """Write the page.
+    """Write the page; the file is replaced as a whole, or after an error left as it was.
 
     Args:
         estimate: what to show.
@@ -62,7 +62,7 @@ def write(
     Raises:
         OSError: the file cannot be written.
     """
-    Path(path).write_text(render(estimate, card, measured=measured), encoding="utf-8")
+    whole.replace(path, render(estimate, card, measured=measured).encode("utf-8"))
 
 
 def render(estimate: Estimate, card: Card, *, measured: Measured | None = None) -> str:
@@ -79,6 +79,7 @@ def render(estimate: Estimate, card: Card, *, measured: Measured | None = None) 
             f'<p class="faint">predicted for {escaped(card.title)}, without a GPU</p>',
             f'<p class="no">{escaped(cut_sentence(estimate))}</p>' if estimate.cut_off else "",
             f'<p class="{verdict(estimate, card)}">{escaped(fit_sentence(estimate, card))}</p>',
+            f"<p>{escaped(measured_sentence(estimate, measured))}</p>",
             _tiles(estimate),
             chart,
             _phase_keys(estimate),
@@ -141,13 +142,19 @@ def _chart(estimate: Estimate, card: Card, measured: Measured | None) -> Any:
                               line_width=2),
         "allocated": plot.step("x", "allocated", source=source, mode="after", color="#1d4e89"),
     }  # fmt: skip
+    measures: dict[str, list[Any]] = {}
     if measured is not None:
-        for name, dash in (("reserved", "dashed"), ("allocated", "dotted")):
+        for name, dash in (("reserved", [8, 4]), ("allocated", [2, 2])):
             if name in measured.series:
-                lines[f"measured {name}"] = plot.step(
-                    measured.x[name], measured.series[name], mode="after", color=_RED,
-                    line_width=2, line_dash=dash,
-                )  # fmt: skip
+                both = [
+                    plot.step(measured.x[name], measured.series[name], mode="after", **how)
+                    for how in (
+                        # White under black, to be seen on every area, and on dark paper.
+                        {"color": "white", "line_width": 4},
+                        {"color": "black", "line_width": 2, "line_dash": dash},
+                    )
+                ]
+                measures[f"measured {name}"] = both
     room = card.visible - estimate.context.expected
     if 0 < room <= 2 * max(estimate.peak_reserved, 1):
         plot.add_layout(Span(location=room, dimension="width", line_color=_RED,
@@ -157,6 +164,7 @@ def _chart(estimate: Estimate, card: Card, measured: Measured | None) -> Any:
         plot.add_layout(Span(location=step, dimension="height", line_color=_GREY, line_alpha=0.4))
     items = [(LABELS[name], [area]) for name, area in zip(STACK, areas, strict=True)][::-1]
     items += [(name, [line]) for name, line in lines.items()]
+    items += list(measures.items())
     plot.add_layout(
         Legend(items=items, click_policy="hide", orientation="horizontal", ncols=9,
                background_fill_alpha=0, border_line_alpha=0, label_text_color=_GREY),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 from typing import Any
 
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
 from timeline.units import format_bytes
+from timeline.views import whole
 from timeline.views.course import STACK, Drawn, Measured, drawn
-from timeline.views.estimate_text import cut_sentence, fit_sentence
+from timeline.views.estimate_text import cut_sentence, fit_sentence, measured_sentence
 from timeline.views.palette import PALETTES, Theme, ink_on, phase_colors
 from timeline.views.parts import LABELS, colors
 from timeline.views.png import as_shipped
 
 FURTHEST = 2.0
 """Times the highest reserved: a card with more is told in words, or the stack would be a strip."""
+
+MEASURED = ("reserved", "allocated")
 
 PHASES_NAMED = 8
 """Phases that have a key; an estimate has hardly more."""
@@ -33,7 +35,7 @@ def write(
     theme: Theme = "light",
     measured: Measured | None = None,
 ) -> None:
-    """Write the picture.
+    """Write the picture; the file is replaced as a whole, or after an error left as it was.
 
     Args:
         estimate: what to show.
@@ -45,7 +47,7 @@ def write(
     Raises:
         OSError: the file cannot be written.
     """
-    Path(path).write_bytes(render(estimate, card, theme=theme, measured=measured))
+    whole.replace(path, render(estimate, card, theme=theme, measured=measured))
 
 
 def render(
@@ -70,7 +72,9 @@ def _draw(
     palette = PALETTES[theme]
     data = drawn(estimate)
     left, width = 0.085, 0.895
-    axes = figure.add_axes((left, 0.29, width, 0.55), facecolor="none")
+    told = [cut_sentence(estimate), measured_sentence(estimate, measured)]
+    told = [each for each in told if each]
+    axes = figure.add_axes((left, 0.29, width, 0.55 - 0.035 * (len(told) > 1)), facecolor="none")
     lane = figure.add_axes((left, 0.23, width, 0.045), facecolor="none")
     tints = colors(theme)
     most = max(data.reserved.max(initial=1), estimate.peak_allocated)
@@ -86,10 +90,10 @@ def _draw(
     axes.plot(data.x, data.reserved, color=palette.ink, linewidth=1.3, drawstyle="steps-post")
     axes.plot(data.x, data.allocated, color=palette.curve, linewidth=0.7, drawstyle="steps-post")
     if measured is not None:
-        for name, style in (("reserved", (0, (4, 2))), ("allocated", (0, (1, 1)))):
+        for name in MEASURED:
             if name in measured.series:
-                axes.plot(measured.x[name], measured.series[name], color=palette.peak,
-                          linewidth=1.2, linestyle=style, drawstyle="steps-post")  # fmt: skip
+                axes.plot(measured.x[name], measured.series[name], drawstyle="steps-post",
+                          **_of_measured(name, palette))  # fmt: skip
     room = card.visible - estimate.context.expected
     top = most * 1.08
     if 0 < room <= most * FURTHEST:
@@ -107,6 +111,8 @@ def _draw(
         axes.plot([data.x[at]], [data.allocated[at]], "o", color=palette.peak, markersize=4)
     _lane(lane, data, palette)
     _words(figure, estimate, card, palette)
+    for row, text in enumerate(told):
+        _told(figure, text, 0.86 - 0.035 * row, palette, hot=text.startswith("Cut"))
     _keys(figure, tints, palette, measured, left)
     _phase_keys(figure, data, palette, left)
 
@@ -162,12 +168,29 @@ def _words(figure: Any, estimate: Estimate, card: Card, palette: Any) -> None:
         fontsize=9,
         parse_math=False,
     )
-    if estimate.cut_off:
-        cut = lettering.fit(lettering.drawable(cut_sentence(estimate)), 9, 9.6)
-        figure.text(0.02, 0.86, cut, color=palette.peak, fontsize=9, parse_math=False)
     figure.text(0.02, 0.03, fit_sentence(estimate, card), color=palette.ink, fontsize=9)
     figure.text(0.98, 0.03, "along the axis: what the allocator is asked for, one after the other",
                 color=palette.faint, fontsize=7.5, ha="right")  # fmt: skip
+
+
+def _told(figure: Any, text: str, y: float, palette: Any, *, hot: bool) -> None:
+    from timeline.views.chart import lettering
+
+    color = palette.peak if hot else palette.ink
+    fitting = lettering.fit(lettering.drawable(text), 9, 9.6)
+    figure.text(0.02, y, fitting, color=color, fontsize=9, parse_math=False)
+
+
+def _of_measured(name: str, palette: Any) -> dict[str, Any]:
+    """How a measured curve is drawn: with a seam of paper, to be seen on any of the areas."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return {
+        "color": palette.ink,
+        "linewidth": 1.2,
+        "linestyle": (0, (4, 2)) if name == "reserved" else (0, (1, 1)),
+        "path_effects": [Stroke(linewidth=2.6, foreground=palette.paper), Normal()],
+    }
 
 
 def _keys(figure: Any, tints: Any, palette: Any, measured: Measured | None, left: float) -> None:
@@ -178,8 +201,10 @@ def _keys(figure: Any, tints: Any, palette: Any, measured: Measured | None, left
     handles.append(Line2D([], [], color=palette.ink, linewidth=1.3, label="reserved"))
     handles.append(Line2D([], [], color=palette.curve, linewidth=0.9, label="allocated"))
     if measured is not None:
-        dashed: Any = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
-        handles.append(Line2D([], [], color=palette.peak, label="measured", **dashed))
+        for name in MEASURED:
+            if name in measured.series:
+                how = _of_measured(name, palette)
+                handles.append(Line2D([], [], label=f"measured {name}", **how))
     figure.legend(
         handles=handles,
         loc="lower left",

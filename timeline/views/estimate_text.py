@@ -9,6 +9,7 @@ from timeline.theory.estimate_types import Alive, Estimate
 from timeline.theory.types import CATEGORIES
 from timeline.units import format_bytes
 from timeline.views.breakdown_text import sentences, table
+from timeline.views.course import Measured
 from timeline.views.estimate_json import verdict
 from timeline.views.terminal import BOLD, DIM, HOT, Look
 
@@ -97,6 +98,23 @@ def cut_sentence(estimate: Estimate) -> str:
     if not estimate.cut_off:
         return ""
     return f"Cut off: {estimate.cut_off}; what comes after may need more"
+
+
+def measured_sentence(estimate: Estimate, measured: Measured | None) -> str:
+    """What a recording of the same program peaked at, and how far the prediction is from it."""
+    if measured is None:
+        return ""
+    said = []
+    for kind, size in (
+        ("allocated", estimate.peak_allocated),
+        ("reserved", estimate.peak_reserved),
+    ):
+        peak = measured.peaks.get(kind, 0)
+        if peak:
+            off = 100 * (size - peak) / peak
+            far = f"{abs(off):.1f} % too {'high' if off > 0 else 'low'}"
+            said.append(f"{kind} {format_bytes(peak)} (predicted {far})")
+    return f"Measured in {measured.name}: {', '.join(said)}" if said else ""
 
 
 def _categories(estimate: Estimate, look: Look) -> list[str]:
