@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import sys
 import threading
@@ -50,13 +51,20 @@ class Following:
             course,
             cuda_face,
             fences,
+            lazy_face,
+            libraries,
             loaders,
+            older_face,
+            processes_face,
+            saved,
             split,
             tensor_face,
             torch_face,
         )
         from timeline.theory.taping import Taping
 
+        # It also logs what it raises.
+        logging.getLogger("torch._subclasses.fake_tensor").disabled = True
         asked = self.asked
         platform = platform_of(asked["device"])
         substituted = kernels.substituted(platform)
@@ -71,7 +79,11 @@ class Following:
         taping.calibrate("cuda")
         self._split.card_was_used = False
         self._course = course.Course(
-            self._split, steps=asked["steps"], limit_s=asked["limit_s"], end=self.end
+            self._split,
+            steps=asked["steps"],
+            limit_s=asked["limit_s"],
+            end=self.end,
+            note=self.note,
         )
         cuda_face.put_on(
             self._split,
@@ -81,7 +93,11 @@ class Following:
             processors=asked["processors"],
         )
         tensor_face.put_on(self._split, self.note)
-        torch_face.put_on(self._split, self.note)
+        lazy_face.put_on(self._split)
+        older_face.put_on(self._split)
+        torch_face.put_on(self.note)
+        processes_face.put_on(self._split, self.note)
+        libraries.watch(saved.put_on(self._split, self.note), self.note)
         loaders.put_on(self._course, self.note)
         self._course.put_on()
         fences.put_up(asked["scratch"], self.note)
@@ -154,14 +170,16 @@ class Following:
 
 def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
     """The error, and the last line of the user's own that it passed."""
-    from timeline.theory.script.values import is_own
+    from timeline.theory.script.values import Unknown, is_own
 
     if issubclass(kind, SyntaxError):
         return f"{os.path.basename(str(error.filename))}:{error.lineno}: SyntaxError: {error.msg}"  # type: ignore[attr-defined]
     lines = traceback.extract_tb(trace)
     own = [each for each in lines if is_own(each.filename)]
     at = f"{os.path.basename(own[-1].filename)}:{own[-1].lineno}: " if own else ""
-    text = str(error).strip().split("\n", 1)[0][:300]
+    text = str(error).strip().split("\n", 1)[0][:300].rstrip(":")
+    if issubclass(kind, Unknown):
+        return f"{at}{text}"
     return f"{at}{kind.__name__}: {text}" if text else f"{at}{kind.__name__}"
 
 

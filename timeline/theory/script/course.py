@@ -1,15 +1,16 @@
 """The course of a script: its phases and steps, as torch's own calls tell of them, and its end.
 
 A step is what lies between two steps of the first optimizer: gradient accumulation, a second
-optimizer and a scaler lie within. The script has been followed far enough when the peak of a step
-repeats; then its loaders end early, so that what comes after the loop is seen, too, and the next
-step ends it.
+optimizer and a scaler lie within. The script has been followed far enough when the highest peak of
+its steps repeats, or after so many that never do; then its loaders end early, so that what comes
+after the loop is seen, too, and the next step ends it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,11 +22,16 @@ from torch.optim.optimizer import (
 
 from timeline.theory.script.split import Split
 from timeline.theory.storages import tensors_in
-from timeline.theory.tape import Act
+from timeline.theory.tape import Act, Storage
 from timeline.theory.taping import Taping
+from timeline.units import format_bytes
 
 LEAST_STEPS = 3
 """The first makes the optimizer's state, the second has it, the third can repeat the second."""
+
+MOST_STEPS = 16
+"""Where no two in succession are alike, such as with batches of many lengths: the largest of so
+many has to do."""
 
 
 class Course:
@@ -36,6 +42,12 @@ class Course:
         steps: how many to follow; None until the peak of one repeats.
         limit_s: seconds after which it is enough.
         end: called when the script has been followed far enough, with a sentence or nothing.
+        note: takes a sentence on what was taken for granted.
+
+    Attributes:
+        steps: how many have ended.
+        peaks: of each, the most bytes that were alive on the card.
+        settled: it has been followed far enough, and is to come to its end.
     """
 
     def __init__(
@@ -45,6 +57,7 @@ class Course:
         steps: int | None,
         limit_s: float,
         end: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
         self.split = split
         self.taping: Taping = split.taping
@@ -54,10 +67,12 @@ class Course:
         self.settled = False
         self._wanted = steps
         self._end = end
+        self._note = note
         self._deadline = time.monotonic() + limit_s
         self._limit_s = limit_s
         self._leader: int | None = None
-        self._peaks: list[tuple[int, int]] = []
+        self.peaks: list[int] = []
+        self._left: list[int] = []
         self._seen_events = 0
         self._live = 0
         self._depth = 0
@@ -66,6 +81,7 @@ class Course:
         self._optimizers: dict[int, Any] = {}
         self._backward = False
         self._data = False
+        self._waiting: set[int] = set()
         self.taping.begin("load")
 
     def put_on(self) -> None:
@@ -99,6 +115,13 @@ class Course:
         """A loader is at work."""
         self._data = True
         self._begin("data")
+
+    def waits_for(self, feed: object, waiting: bool) -> None:
+        """A loader has, or no longer has, batches of other sizes than those that were given."""
+        if waiting:
+            self._waiting.add(id(feed))
+        else:
+            self._waiting.discard(id(feed))
 
     def _begin(self, phase: str) -> None:
         if phase != self.taping.phase_now:
@@ -175,32 +198,64 @@ class Course:
                 self.taping.is_("optimizer_state", _fake(state.values()))
 
     def _stepped(self) -> None:
-        self._peaks.append(self._peak_of_the_step())
+        self.peaks.append(self._peak_of_the_step())
         self.steps += 1
-        if self._wanted is not None:
-            enough = self.steps >= self._wanted
-        else:
-            enough = self.steps >= LEAST_STEPS and self._peaks[-1] == self._peaks[-2]
         if self.settled:
             self._end("")
-        if enough:
+        if self._enough():
             self.settled = True
             if not self._data:
                 self._end("")  # no loader that could end early
         self.taping.step()
 
-    def _peak_of_the_step(self) -> tuple[int, int]:
-        """The most bytes that were alive since the last step, and how many are now."""
+    def _enough(self) -> bool:
+        """Whether further steps would bring nothing new, or nothing worth its time."""
+        if self._wanted is not None:
+            return self.steps >= self._wanted
+        highest = max(self.peaks)
+        # Twice, but not one after the other: every fifth step may train a second model.
+        if self.steps >= LEAST_STEPS and self.peaks.count(highest) > 1 and not self._waiting:
+            return True
+        if self.steps < MOST_STEPS:
+            return False
+        self._note(self._unsteady())
+        return True
+
+    def _unsteady(self) -> str:
+        """What is said of steps that never repeat their highest peak."""
+        left = self._left[1:]
+        each = (left[-1] - left[0]) // (len(left) - 1)
+        if all(before < after for before, after in pairwise(left)):
+            return (
+                f"every step leaves about {format_bytes(each)} more behind, such as what is "
+                "remembered for replay, or a loss that is kept with its graph: "
+                f"{self.steps} steps count, and more of them would need more"
+            )
+        return (
+            f"no step came to the highest peak twice: the largest of {self.steps} counts, whose "
+            f"peaks go from {format_bytes(min(self.peaks))} to {format_bytes(max(self.peaks))}; "
+            "a step with a larger batch would need more (--steps N follows N)"
+        )
+
+    def _peak_of_the_step(self) -> int:
+        """The most bytes that were alive on the card since the last step."""
         tape = self.taping.tape
         live = highest = self._live
         for act, which in tape.events[self._seen_events :]:
+            if act in (Act.BORN, Act.GONE) and self._beside(tape.storages[which]):
+                continue
             if act is Act.BORN:
                 live += tape.storages[which].amount.expected
                 highest = max(highest, live)
             elif act is Act.GONE:
                 live -= tape.storages[which].amount.expected
         self._seen_events, self._live = len(tape.events), live
-        return highest, live
+        self._left.append(live)
+        return highest
+
+    def _beside(self, storage: Storage) -> bool:
+        """Whether a storage is in the host's memory, and no matter of the card."""
+        return storage.host and self.split.card_was_used
 
 
 def _fake(tensors: Any) -> Any:

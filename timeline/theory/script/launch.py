@@ -116,7 +116,8 @@ def _read(found: dict[str, Any], title: str, said: str) -> Followed:
     cut_off = ""
     if found["outcome"] == "raised":
         if not steps:
-            raise FollowingError(f"{title} cannot be followed: {sentence}{_hint(sentence)}")
+            hint = _hint(sentence) or _refused(notes)
+            raise FollowingError(f"{title} cannot be followed: {sentence}{hint}")
         cut_off = f"the script failed after {steps} steps ({sentence})"
     elif found["outcome"] == "left":
         notes.insert(0, sentence)
@@ -142,6 +143,14 @@ def _hint(sentence: str) -> str:
             "or leave the line out with `if 'TIMELINE_ESTIMATES' not in os.environ:`"
         )
     return ""
+
+
+def _refused(notes: list[str]) -> str:
+    """What was refused on the way to a failure: most likely its cause."""
+    refused = next((each for each in notes if each.endswith("was refused")), "")
+    if not refused:
+        return ""
+    return f"; {refused}: what it downloads or asks others for must be on this machine before"
 
 
 def _environment(asked: Path, scratch: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from timeline.theory.script import values
+from timeline.theory.script import places, values
 from timeline.theory.storages import tensors_in
 from timeline.theory.taping import Taping
 from timeline.units import MiB
@@ -34,10 +34,12 @@ _FACTORIES = {
     getattr(aten, name)
     for name in ("empty", "zeros", "ones", "full", "rand", "randn", "randint", "empty_strided")
 }
+_RANGES = {getattr(aten, name) for name in ("arange", "linspace", "logspace", "eye", "randperm")}
+"""Factories too, but with values that a script may count by, as in a forward that is computed
+again in backward."""
 
-
-_WITH_VALUES = {"_pad_packed_sequence"}
-"""Functions of torch that write values of their own into a tensor of the host."""
+_WITH_VALUES = {"_pad_packed_sequence": torch.int64}
+"""Functions of torch that write values of their own into a tensor of the host, of this dtype."""
 
 
 class Split(TorchDispatchMode):  # type: ignore[misc]
@@ -56,6 +58,7 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         self.inside = 0
         self.to_host = False
         self.moves_modules = False
+        self.all_real = False
         self.calls: list[Any] = []
         self.card_was_used = False
         self.before_op: Callable[[], None] | None = None
@@ -79,6 +82,9 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
                     "one card is estimated)"
                 )
             kwargs["device"] = _CPU
+            if func is aten._to_copy.default:
+                # Without a dtype a fake tensor that is there already would be given back itself.
+                kwargs["dtype"] = kwargs.get("dtype") or args[0].dtype
         if kwargs.get("pin_memory"):
             kwargs["pin_memory"] = False
         self.inside += 1
@@ -86,10 +92,11 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
             fakes = [each for each in _tensors(args, kwargs) if isinstance(each, FakeTensor)]
             if not fakes and not to_card:
                 factory = func.overloadpacket in _FACTORIES
-                if factory and self._for_the_card():
+                if self._for_the_card(func.overloadpacket, kwargs):
                     to_card = True
                 elif not self._nothing_real:
-                    if not factory or _size(func, args, kwargs) <= LARGEST_REAL:
+                    small = not factory or _size(func, args, kwargs) <= LARGEST_REAL
+                    if small or self.all_real:
                         with torch._C._DisableTorchDispatch():
                             return func(*args, **kwargs)
                     return self._large(func, args, kwargs)
@@ -108,6 +115,13 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         known, answer = self._answers.asked(func, args)
         if known:
             return answer
+        sparse = [each for each in _tensors(args, kwargs) if each.layout is not torch.strided]
+        if sparse:
+            raise values.Unknown(
+                f"a tensor of the layout {sparse[0].layout} on the card cannot be followed"
+            )
+        if self.card_was_used and torch._C._current_autograd_node() is None:
+            places.check(func, args, kwargs, self.on_card)
         if _changes(func) and args and _is_real(args[0]) and args[0].dim() >= 0:
             return args[0]  # a tensor of the host gets values that are not known: it stays as it is
         storages = self.taping.tape.storages
@@ -141,16 +155,22 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         self._on_host_for_good.update(self.taping.number(out))
         return out
 
-    def _for_the_card(self) -> bool:
+    def _for_the_card(self, packet: Any, kwargs: Any) -> bool:
         """Whether something is made out of nothing in the midst of work on the card's tensors."""
+        if packet not in _FACTORIES and packet not in _RANGES:
+            return False
         if torch._C._current_autograd_node() is not None:
-            return self.card_was_used
+            return self.card_was_used and packet in _FACTORIES
         if not self.calls:
             return False
-        return any(
-            isinstance(each, FakeTensor) and not self.on_host(each)
-            for each in _tensors(*self.calls[-1])
-        )
+        name, args, options = self.calls[-1]
+        if name in _WITH_VALUES and kwargs.get("dtype") is _WITH_VALUES[name]:
+            return False
+        return any(map(self.on_card, _tensors(args, options)))
+
+    def on_card(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is on the card."""
+        return isinstance(tensor, FakeTensor) and not self.on_host(tensor)
 
     def on_host(self, fake: torch.Tensor) -> bool:
         """Whether a fake tensor is in the host's memory."""
@@ -181,14 +201,18 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
 
     def of_parameter(self, real: torch.Tensor) -> torch.Tensor:
         """A new fake tensor on the host, of a real one's shape."""
+        return self.empty(real.size(), real.stride(), real.dtype)
+
+    def empty(self, size: Any, stride: Any, dtype: torch.dtype) -> torch.Tensor:
+        """A new fake tensor on the host."""
         before, self._nothing_real = self._nothing_real, True
         try:
             with torch._C.DisableTorchFunction(), torch.no_grad():
-                known = torch.empty_strided(real.size(), real.stride(), dtype=real.dtype)
+                made = torch.empty_strided(size, stride, dtype=dtype)
         finally:
             self._nothing_real = before
-        self.taping.on_host([known])
-        return known
+        self.taping.on_host([made])
+        return made
 
     def as_if_on_the_card(self) -> None:
         """What the host has without memory was meant for the card: the script knows of none."""
@@ -210,8 +234,7 @@ class Calls(TorchFunctionMode):  # type: ignore[misc]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        inside_host = getattr(func, "__name__", "") in _WITH_VALUES
-        self._calls.append(((), {}) if inside_host else (args, kwargs))
+        self._calls.append((getattr(func, "__name__", ""), args, kwargs))
         try:
             return func(*args, **kwargs)
         finally:

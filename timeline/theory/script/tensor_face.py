@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.parameter import is_lazy
 
 from timeline.theory.script.split import Split
 from timeline.theory.script.values import line
@@ -20,8 +21,7 @@ def put_on(split: Split, note: Callable[[str], None]) -> None:
     tensor: Any = torch.Tensor
     fake: Any = FakeTensor
 
-    def on_card(each: torch.Tensor) -> bool:
-        return isinstance(each, FakeTensor) and not split.on_host(each)
+    on_card = split.on_card
 
     def device(each: Any) -> torch.device:
         if each.fake_mode.in_kernel_invocation:
@@ -145,13 +145,14 @@ def _applied(module: Any, fn: Callable[[Any], Any], recurse: bool = True) -> Any
             child._apply(fn)
     with torch.no_grad():
         for parameter in module._parameters.values():
-            if parameter is not None:
+            # One without a size yet goes where its first batch is.
+            if parameter is not None and not is_lazy(parameter):
                 grad, parameter.grad = parameter.grad, None
                 parameter.data = fn(parameter)
                 if grad is not None:
                     parameter.grad = fn(grad)
         for name, buffer in module._buffers.items():
-            if buffer is not None:
+            if buffer is not None and not is_lazy(buffer):
                 module._buffers[name] = fn(buffer)
     return module
 

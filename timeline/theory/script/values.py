@@ -28,6 +28,7 @@ _HEALTHY = {
 _CARRY = {aten.all, aten.any, aten.view, aten.detach, aten._to_copy, aten.clone, aten.select}
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
+_DISTRIBUTIONS = os.path.join(_TORCH, "distributions")
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 _INSTALLED = tuple(
     os.path.realpath(each) + os.sep
@@ -48,6 +49,16 @@ def line() -> str:
             best = best or found
         frame = frame.f_back
     return best or "the script"
+
+
+def _in_distributions() -> bool:
+    """Whether torch's own code looks if the parameters of a distribution can be."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _OURS, "<")):
+        if frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_own(file: str) -> bool:
@@ -71,6 +82,7 @@ class Answers:
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._truths = WeakTensorKeyDictionary()
+        self._compared = WeakTensorKeyDictionary()
 
     def asked(self, func: Any, args: Any) -> tuple[bool, Any]:
         """Whether an operator asks for a value, and the answer."""
@@ -81,6 +93,8 @@ class Answers:
         if constant is not None:
             return True, constant.item()
         if tensor.dtype is torch.bool:
+            if _in_distributions():
+                return True, True
             truth = self._truths.get(tensor, False)
             self._note(f"{line()} asks for a condition, which is taken as {truth}")
             return True, truth
@@ -98,6 +112,8 @@ class Answers:
         truth: bool | None = None
         if packet in _HEALTHY:
             truth = _HEALTHY[packet]
+            if isinstance(other, torch.Tensor) and other.dim() and first is not other:
+                self._compared[out] = True
             if first is other and first is not None:  # x != x asks whether x is NaN
                 truth = packet in (aten.eq, aten.le, aten.ge)
             elif isinstance(other, float) and math.isinf(other):
@@ -108,6 +124,9 @@ class Answers:
             truth = self._truth(first) and self._truth(other)
         elif packet in (aten.logical_or, aten.bitwise_or):
             truth = self._truth(first) or self._truth(other)
+        elif packet in (aten.all, aten.any) and first in self._compared:
+            # Of two tensors, number by number: `if (high <= low).any(): raise`, or an assertion.
+            truth = packet is aten.all
         elif packet in _CARRY:
             truth = self._truth(first)
         if truth is not None:
@@ -125,6 +144,9 @@ class Answers:
                 return NotImplemented
             self._say_bound()
             return func(args[0], [*_spread(args[1])])
+        if func is aten.histc.default and isinstance(args[0], FakeTensor):
+            # CUDA has it for whole numbers, too; experts of a mixture are counted by it.
+            return args[0].new_empty(args[1] if len(args) > 1 else 100)
         rule = _BOUNDS.get(func)
         if rule is None or not any(isinstance(each, FakeTensor) for each in args):
             return NotImplemented
@@ -199,12 +221,19 @@ def _kept_boxes(boxes: torch.Tensor, *args: Any) -> torch.Tensor:
     return torch.empty(boxes.shape[0], dtype=torch.int64)
 
 
+def _ctc(scores: torch.Tensor, targets: torch.Tensor, *args: Any) -> Any:
+    steps, batch, _ = scores.shape
+    longest = targets.shape[-1]  # of one row, or of all in a row
+    return scores.new_empty(batch), scores.new_empty((batch, steps, 2 * longest + 1))
+
+
 _BOUNDS: dict[Any, Callable[..., Any]] = {
     aten.nonzero.default: _nonzero,
     aten.masked_select.default: _masked_select,
     aten._unique2.default: _unique,
     aten.unique_consecutive.default: _unique,
     aten.bincount.default: _counts,
+    aten._ctc_loss.Tensor: _ctc,
 }
 
 
