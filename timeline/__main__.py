@@ -2,7 +2,7 @@
 
 import sys
 
-from timeline.cli.main import main
+from timeline.cli.main import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

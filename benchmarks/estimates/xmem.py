@@ -45,7 +45,9 @@ class Row:
 
     @property
     def key(self):
-        return (self.model, self.optimizer, self.batch, self.gpu.name, self.mode)
+        return (
+            self.model, self.optimizer, self.batch, self.gpu.name, self.generation, self.mode,
+        )  # fmt: skip
 
 
 def rows(path: Path) -> list[Row]:
@@ -95,15 +97,21 @@ def _optimizer(name, parameters, taping):
     return made
 
 
-def follow(row: Row, mode: int):
+def follow(row: Row, mode: int, *, ask_cudnn: bool = False):
     """The tape of a row; ``mode`` says where zero_grad stands."""
-    return _follow_cnn(row, mode) if row.kind == "CNN" else _follow_transformer(row, mode)
+    return (_follow_cnn if row.kind == "CNN" else _follow_transformer)(row, mode, ask_cudnn)
 
 
-def _follow_cnn(row: Row, mode: int):
+def _platform(row: Row, ask_cudnn: bool):
+    # Of generation A the environment is unknown. It is taken to have had no workspaces of cuBLAS:
+    # so the transformers of it are exact to a few MiB, and 20 MiB too high with them.
+    return platform_of(row.gpu.name, TORCH, workspaces=row.generation != "A", ask_cudnn=ask_cudnn)
+
+
+def _follow_cnn(row: Row, mode: int, ask_cudnn: bool):
     fake = fake_mode()
     model, _ = likeness(build(lambda: cnn(row.model)), None, fake)
-    with following(platform_of(row.gpu.name, TORCH), fake) as taping:
+    with following(_platform(row, ask_cudnn), fake) as taping:
         taping.begin("load")
         model.train()
         move(taping, model)
@@ -218,11 +226,11 @@ def language_model(name: str) -> torch.nn.Module:
 _NAMES = {"google-t5/t5-base": "t5-base", "google-t5/t5-small": "T5-small"}
 
 
-def _follow_transformer(row: Row, mode: int):
+def _follow_transformer(row: Row, mode: int, ask_cudnn: bool):
     fake = fake_mode()
     model, _ = likeness(build(lambda: language_model(row.model)), None, fake)
     # Some lines are shorter than the longest: a mask is not all ones.
-    with following(platform_of(row.gpu.name, TORCH), fake, truth=False) as taping:
+    with following(_platform(row, ask_cudnn), fake, truth=False) as taping:
         taping.begin("load")
         model.train()
         optimizer = _optimizer(row.optimizer, model.parameters(), taping)

@@ -30,6 +30,7 @@ from timeline.errors import UsageError
 from timeline.theory import cards
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
+from timeline.theory.lightly import without_compiler
 from timeline.theory.types import Breakdown
 from timeline.views import estimate_text
 from timeline.views.terminal import look_of
@@ -51,6 +52,7 @@ def run(arguments: list[str]) -> int:
         raise UsageError("there is nothing to estimate: see timeline estimate --help")
     given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
     _check(options, given, bool(script))
+    without_compiler()
     card = cards.find(options.gpu)
     outputs = [checked(Path(each)) for each in options.output]
     drawn = {each.suffix.lower() for each in outputs}
@@ -125,6 +127,7 @@ def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) ->
         steps=options.steps,
         limit_s=options.limit,
         show=options.show_output,
+        ask_cudnn=options.ask_cudnn,
     )
     # What the script's own environment would tell the allocator; torch looks at both names.
     settings = options.allocator or os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get(
@@ -237,6 +240,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--allocator", metavar="TEXT", help="what PYTORCH_CUDA_ALLOC_CONF would say"
+    )
+    parser.add_argument(
+        "--ask-cudnn",
+        action="store_true",
+        help="ask the cuDNN that is installed here for the workspaces of convolutions: for where "
+        "the same one runs there",
     )
     parser.add_argument(
         "-o",

@@ -63,6 +63,7 @@ def one(options: argparse.Namespace, *, capacity: int | None = None, **changed: 
         accumulate=options.accumulate,
         allocator=options.allocator,
         torch_version=options.torch,
+        ask_cudnn=options.ask_cudnn,
         capacity=capacity,
         title=target.title,
         **({"steps": options.steps} if options.steps else {}),

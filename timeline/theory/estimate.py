@@ -32,6 +32,7 @@ def estimate(
     allocator: str | None = None,
     torch_version: str | None = None,
     without: tuple[str, ...] = (),
+    ask_cudnn: bool = False,
     title: str | None = None,
 ) -> Estimate:
     """Estimate what a training run (or inference) needs on a GPU, by following it without memory.
@@ -64,6 +65,8 @@ def estimate(
         allocator: what ``PYTORCH_CUDA_ALLOC_CONF`` would say.
         torch_version: of the torch on the GPU's machine, such as ``2.6``; by default this one's.
         without: groups of rules to switch off, by name.
+        ask_cudnn: take the workspaces of convolutions from the cuDNN that is installed here, which
+            can be asked without a GPU, in a process beside; for where the same cuDNN runs there.
         title: what to call it; by default the model's class.
 
     Raises:
@@ -97,5 +100,6 @@ def estimate(
         allocator=allocator,
         torch_version=torch_version,
         without=without,
+        ask_cudnn=ask_cudnn,
         title=title,
     )

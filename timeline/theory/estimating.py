@@ -43,10 +43,11 @@ def assemble(
     allocator: str | None,
     torch_version: str | None,
     without: tuple[str, ...],
+    ask_cudnn: bool,
     title: str | None,
 ) -> Estimate:
     """`timeline.estimate`, whose arguments these are, with torch imported."""
-    platform = platform_of(device, torch_version, without)
+    platform = platform_of(device, torch_version, without, ask_cudnn=ask_cudnn)
     settings = Settings.parse(allocator) if allocator else None
     job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
     if job.inputs is None:
@@ -63,7 +64,12 @@ def assemble(
 
 
 def platform_of(
-    device: str, torch_version: str | None = None, without: tuple[str, ...] = ()
+    device: str,
+    torch_version: str | None = None,
+    without: tuple[str, ...] = (),
+    *,
+    workspaces: bool = True,
+    ask_cudnn: bool = False,
 ) -> Platform:
     """What a program is taken to run on.
 
@@ -79,7 +85,13 @@ def platform_of(
     for name in without:
         if name not in GROUPS:
             raise UsageError(f"there is no group of rules {name!r}: use one of {', '.join(GROUPS)}")
-    return Platform(card(device), (int(found[1]), int(found[2])), frozenset(without))
+    return Platform(
+        card(device),
+        (int(found[1]), int(found[2])),
+        frozenset(without),
+        workspaces=workspaces,
+        ask_cudnn=ask_cudnn,
+    )
 
 
 def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> Tape:

@@ -7,9 +7,9 @@ times: with a capacity, with other settings, or with the low and the high end of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Act(Enum):
@@ -42,6 +42,39 @@ class Amount(NamedTuple):
         return cls(size, size, size)
 
 
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """One kernel of cuDNN, in its words: whose workspace cuDNN can be asked for.
+
+    Attributes:
+        kind: ``forward``, ``input gradient`` or ``weight gradient``.
+        x, w, y: the sizes of the larger map, the filters, and the map that they make of it.
+        stride, padding, dilation: by spatial dimension.
+        dtype: such as ``float32``.
+        channels_last: the memory format of all three.
+    """
+
+    kind: str
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    y: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    dtype: str
+    channels_last: bool
+
+    def as_value(self) -> dict[str, Any]:
+        """A value of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of_value(cls, value: dict[str, Any]) -> Convolution:
+        """Of such a value."""
+        made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**made)
+
+
 @dataclass(slots=True)
 class Storage:
     """Something that holds memory on the device.
@@ -54,6 +87,8 @@ class Storage:
         host: it is in the host's memory, and no matter of the device.
         reason: for memory that no tensor shows, what it is.
         may_fail: where there is no room for it, the program goes on without it.
+        instead: smaller ones that are tried, one after the other, where there is no room.
+        asks: the kernel whose workspace it is, while that is to be asked for.
     """
 
     amount: Amount
@@ -63,6 +98,8 @@ class Storage:
     host: bool = False
     reason: str = ""
     may_fail: bool = False
+    instead: tuple[int, ...] = ()
+    asks: Convolution | None = None
 
 
 @dataclass(slots=True)

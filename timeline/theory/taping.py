@@ -93,7 +93,9 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         elif isinstance(effect, str):
             tape.not_counted.setdefault(effect)
         elif isinstance(effect, Scratch):
-            tape.remove(tape.add(self._storage(effect, may_fail=effect.may_fail)))
+            storage = self._storage(effect)
+            storage.may_fail, storage.asks = effect.may_fail, effect.asks
+            tape.remove(tape.add(storage))
         elif isinstance(effect, Once):
             if effect.key not in self._once:
                 self._once.add(effect.key)
@@ -102,14 +104,13 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
             (owner, *_) = self.number(effect.tensor)
             self._riders.setdefault(owner, []).append(tape.add(self._storage(effect)))
 
-    def _storage(self, effect: Scratch | Once | Kept, *, may_fail: bool = False) -> Storage:
+    def _storage(self, effect: Scratch | Once | Kept) -> Storage:
         return Storage(
             amount=effect.amount,
             layer=self.layer(),
             phase=self.phase_now,
             category="activation" if isinstance(effect, Kept) else "temporary",
             reason=effect.reason,
-            may_fail=may_fail,
         )
 
     def layer(self) -> str:

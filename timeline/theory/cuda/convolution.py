@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from timeline.theory.cuda.rules import Call, Effect, Platform, Scratch, group
-from timeline.theory.tape import Amount
+from timeline.theory.tape import Amount, Convolution
 
 aten = torch.ops.aten
 
@@ -28,8 +28,9 @@ class Shapes:
     Attributes:
         source, weight, result: shapes of the three tensors.
         stride, padding, dilation, groups: of the convolution.
-        element: bytes of a number.
+        element: bytes of a number, and ``dtype`` its kind, such as ``float32``.
         channels_last: the memory format.
+        transposed: the source is the smaller map.
     """
 
     source: tuple[int, ...]
@@ -40,7 +41,30 @@ class Shapes:
     dilation: tuple[int, ...]
     groups: int
     element: int
+    dtype: str
     channels_last: bool
+    transposed: bool
+
+    def as_cudnn_sees_it(self, kind: str) -> Convolution:
+        """One of its kernels; a map of one dimension is a row of two."""
+        row = len(self.stride) == 1
+
+        def sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+            return (*shape[:2], 1, shape[2]) if row else shape
+
+        maps = sizes(self.source), sizes(self.result)
+        x, y = maps[::-1] if self.transposed else maps
+        return Convolution(
+            kind,
+            x,
+            sizes(self.weight),
+            y,
+            (1, *self.stride) if row else self.stride,
+            (0, *self.padding) if row else self.padding,
+            (1, *self.dilation) if row else self.dilation,
+            self.dtype,
+            self.channels_last,
+        )
 
 
 @GROUP.rule(aten.convolution.default)
@@ -48,7 +72,7 @@ def _forward(call: Call) -> Iterable[Effect]:
     source, weight, _, stride, padding, dilation, transposed, _, groups = call.args[:9]
     if not by_cudnn(source, weight, groups, transposed):
         return
-    shapes = _shapes(source, weight, call.out, stride, padding, dilation, groups)
+    shapes = _shapes(source, weight, call.out, stride, padding, dilation, transposed, groups)
     kind = "input gradient" if transposed else "forward"
     yield call.out
     yield from _workspace(kind, shapes, call.platform)
@@ -60,7 +84,7 @@ def _backward(call: Call) -> Iterable[Effect]:
     if not by_cudnn(source, weight, groups, transposed):
         return
     to_source, to_weight, to_bias = call.out
-    shapes = _shapes(source, weight, grad, stride, padding, dilation, groups)
+    shapes = _shapes(source, weight, grad, stride, padding, dilation, transposed, groups)
     if to_source is not None:
         yield to_source
         yield from _workspace("forward" if transposed else "input gradient", shapes, call.platform)
@@ -92,34 +116,50 @@ def _channels_last(tensor: Any) -> bool:
 
 
 def _shapes(
-    source: Any, weight: Any, result: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    source: Any,
+    weight: Any,
+    result: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    groups: int,
 ) -> Shapes:
+    spatial = source.dim() - 2
     return Shapes(
         tuple(source.shape),
         tuple(weight.shape),
         tuple(result.shape),
-        tuple(stride),
-        tuple(padding),
-        tuple(dilation),
+        _each(stride, spatial),
+        _each(padding, spatial),
+        _each(dilation, spatial),
         groups,
         source.element_size(),
+        str(source.dtype).removeprefix("torch."),
         source.dim() == 4 and (_channels_last(source) or _channels_last(weight)),
+        transposed,
     )
+
+
+def _each(given: Any, spatial: int) -> tuple[int, ...]:
+    return tuple(given) if len(given) == spatial else (given[0],) * spatial
 
 
 def _workspace(kind: str, shapes: Shapes, platform: Platform) -> Iterable[Effect]:
     amount = workspace(kind, shapes, platform)
-    if amount.high:
-        yield Scratch(amount, f"workspace of cuDNN: {kind}", may_fail=True)
+    asks = shapes.as_cudnn_sees_it(kind) if platform.ask_cudnn else None
+    if amount.high or asks:
+        yield Scratch(amount, f"workspace of cuDNN: {kind}", may_fail=True, asks=asks)
 
 
 def workspace(kind: str, shapes: Shapes, platform: Platform) -> Amount:
     """What a kernel takes: ``forward``, ``input gradient`` or ``weight gradient``.
 
-    cuDNN's heuristics are not public. Implicit products, which they choose most of the time, take
-    next to nothing, so that none is expected. The tensor cores want channels last: at most, what
-    comes and what goes is copied once into that layout (NVIDIA, deep learning performance guide,
-    convolutional layers). ``torch.backends.cudnn.benchmark`` may choose kernels that take more.
+    This is for where cuDNN is not asked. Implicit products, which its heuristics choose most of the
+    time, take next to nothing, so that none is expected. The tensor cores want channels last: at
+    most, what comes and what goes is copied once into that layout (NVIDIA, deep learning
+    performance guide, convolutional layers). ``torch.backends.cudnn.benchmark`` may choose kernels
+    that take more.
     """
     source, weight, result = (
         math.prod(each) * shapes.element for each in (shapes.source, shapes.weight, shapes.result)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from timeline.theory.cuda.cards import Card
-from timeline.theory.tape import Amount
+from timeline.theory.tape import Amount, Convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,14 @@ class Scratch:
     Attributes:
         amount: bytes.
         reason: what it is.
-        may_fail: where there is no room, another kernel is taken that needs none.
+        may_fail: where there is no room, another kernel is taken that needs less or none.
+        asks: the kernel, where cuDNN can be asked for its workspace.
     """
 
     amount: Amount
     reason: str
     may_fail: bool = False
+    asks: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Platform:
         without: groups of rules that are switched off.
         benchmark: ``torch.backends.cudnn.benchmark``.
         workspaces: whether cuBLAS has its workspaces (``CUBLAS_WORKSPACE_CONFIG`` is not ``:0:0``).
+        ask_cudnn: whether the cuDNN that is installed is asked for its workspaces.
     """
 
     card: Card
@@ -76,6 +79,7 @@ class Platform:
     without: frozenset[str] = frozenset()
     benchmark: bool = False
     workspaces: bool = True
+    ask_cudnn: bool = False
 
 
 @dataclass(slots=True)

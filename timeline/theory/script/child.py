@@ -66,7 +66,7 @@ class Following:
         # It also logs what it raises.
         logging.getLogger("torch._subclasses.fake_tensor").disabled = True
         asked = self.asked
-        platform = platform_of(asked["device"])
+        platform = platform_of(asked["device"], ask_cudnn=asked["ask_cudnn"])
         substituted = kernels.substituted(platform)
         substituted.__enter__()
         self._kept = substituted  # its end would take the rules away

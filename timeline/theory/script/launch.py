@@ -62,6 +62,7 @@ def follow(
     steps: int | None = None,
     limit_s: float = 120.0,
     show: bool = False,
+    ask_cudnn: bool = False,
 ) -> Followed:
     """Run a command of Python to the point where its training repeats itself.
 
@@ -73,6 +74,7 @@ def follow(
         steps: how many to follow; None until the peak of one repeats.
         limit_s: seconds after which it is enough.
         show: whether what it prints is shown on stderr.
+        ask_cudnn: whether the kernels are noted that cuDNN is to be asked about.
 
     Raises:
         FollowingError: it failed before it asked anything of a card, or never did.
@@ -93,6 +95,7 @@ def follow(
                     "processors": card.processors or 80,
                     "steps": steps,
                     "limit_s": limit_s,
+                    "ask_cudnn": ask_cudnn,
                 }
             ),
             encoding="ascii",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timeline.theory.tape import Act, Amount, Event, Storage, Tape
+from timeline.theory.tape import Act, Amount, Convolution, Event, Storage, Tape
 
 
 def dump(tape: Tape) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def dump(tape: Tape) -> dict[str, Any]:
     return {
         "storages": [
             [*each.amount, each.layer, each.phase, each.category, each.host, each.reason,
-             each.may_fail]
+             each.may_fail, each.asks and each.asks.as_value()]
             for each in tape.storages[:count]
         ],
         "events": [
@@ -31,8 +31,11 @@ def load(value: dict[str, Any]) -> Tape:
     """The tape of such a value."""
     return Tape(
         storages=[
-            Storage(Amount(low, expected, high), layer, phase, category, host, reason, may_fail)
-            for low, expected, high, layer, phase, category, host, reason, may_fail
+            Storage(
+                Amount(low, expected, high), layer, phase, category, host, reason, may_fail,
+                asks=Convolution.of_value(asks) if asks else None,
+            )
+            for low, expected, high, layer, phase, category, host, reason, may_fail, asks
             in value["storages"]
         ],
         events=[Event(Act[act], which) for act, which in value["events"]],

@@ -1,0 +1,79 @@
+"""torch without its compiler, in processes of their own: what is left out, and what still works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch")
+
+pytestmark = pytest.mark.torch
+
+BEFORE = "from timeline.theory.lightly import without_compiler; without_compiler()\n"
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_an_estimate_needs_no_compiler_and_is_the_same_without_it():
+    code = """
+import sys, torch, timeline
+def make():
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(288, 4)
+    return torch.nn.Sequential(*layers)
+made = timeline.estimate(make, "adamw", "3x8x8", batch=4, loss="cross_entropy")
+print(made.peak_allocated, made.peak_reserved, "torch._dynamo.eval_frame" in sys.modules)
+"""
+    with_it, without = run(code).split(), run(BEFORE + code).split()
+    assert without[:2] == with_it[:2]
+    assert without[2] == "False"
+
+
+def test_whoever_wants_the_compiler_gets_the_real_one():
+    found = run(
+        BEFORE
+        + """
+import sys, torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+FakeTensorMode()
+import torch._dynamo
+stood_in = "torch._dynamo.eval_frame" not in sys.modules
+reset = torch._dynamo.reset
+import torch._dynamo.eval_frame as inside, torch._dynamo as whole
+print(stood_in, callable(reset), sys.modules["torch._dynamo"] is whole is torch._dynamo,
+      whole.eval_frame is inside, whole.config is sys.modules["torch._dynamo.config"])
+@torch.compile(backend="eager")
+def twice(x):
+    return x * 2
+print(twice(torch.ones(1)).item())
+"""
+    )
+    assert found.split() == ["True"] * 5 + ["2.0"]
+
+
+def test_a_module_of_the_compiler_alone_brings_it_whole():
+    found = run(
+        BEFORE
+        + """
+import sys, torch
+import torch._dynamo
+from torch._dynamo.eval_frame import OptimizedModule
+import torch._dynamo as whole
+print(whole.eval_frame.OptimizedModule is OptimizedModule, "triton" in sys.modules
+      and sys.modules["triton"] is None)
+"""
+    )
+    assert found.split() == ["True", "False"]
+
+
+def test_a_process_with_torch_in_it_is_left_alone():
+    found = run("import sys, torch\nbefore = list(sys.meta_path)\n" + BEFORE
+                + "print(sys.meta_path == before)")  # fmt: skip
+    assert found == "True"
