@@ -12,7 +12,7 @@ import pytest
 
 from timeline.theory.cuda.cards import card
 from timeline.theory.cudnn import asking
-from timeline.theory.cudnn.settling import NOBODY, settle
+from timeline.theory.cudnn.settling import BY_RULE, NOBODY, settle
 from timeline.theory.predicting import predict
 from timeline.theory.script.tape_file import dump, load
 from timeline.theory.tape import Amount, Convolution, Storage, Tape
@@ -44,6 +44,7 @@ def tape_with(asks: Convolution) -> Tape:
     tape.step()
     tape.phase("step/forward")
     tape.add(Storage(Amount.exactly(100 * MiB), "", "step/forward"))
+    tape.assumptions.setdefault(BY_RULE)
     scratch = Storage(
         Amount(0, 0, 5 * MiB), "conv", "step/forward", reason="workspace", may_fail=True, asks=asks
     )
@@ -102,7 +103,7 @@ def test_without_cudnn_the_amounts_stay_and_that_is_said(monkeypatch, path):
     settle(tape, (8, 6))
     assert tape.storages[1].amount == Amount(0, 0, 5 * MiB)
     assert tape.storages[1].asks is None
-    assert list(tape.assumptions) == [NOBODY]
+    assert list(tape.assumptions) == [BY_RULE, NOBODY]
 
 
 def test_one_that_does_not_answer_in_time_is_as_none(cudnn, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from timeline.theory.cuda.rules import Call, Effect, Platform, Scratch, group
+from timeline.theory.cudnn.settling import BY_RULE
 from timeline.theory.tape import Amount, Convolution
 
 aten = torch.ops.aten
@@ -17,7 +18,7 @@ aten = torch.ops.aten
 GROUP = group(
     "cudnn-convolution",
     "aten/src/ATen/native/Convolution.cpp (which kernels), cudnn/Conv_v8.cpp (workspaces)",
-    "cuDNN takes convolutions without a workspace; the range has what a change of layout takes",
+    BY_RULE,
 )
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from timeline.theory.cudnn import asking
 from timeline.theory.tape import Amount, Tape
 
+BY_RULE = (
+    "cuDNN takes convolutions without a workspace; the range has what a change of layout takes"
+)
+"""What holds as long as cuDNN has not answered."""
+
 NOBODY = (
     "there is no cuDNN here that can be asked for its workspaces (torch's CUDA wheel brings one): "
     "convolutions are taken by rule"
@@ -29,6 +34,7 @@ def settle(tape: Tape, capability: tuple[int, int]) -> None:
     if answers is None or not answers.workspaces:
         tape.assumptions.setdefault(NOBODY)
     else:
+        tape.assumptions.pop(BY_RULE, None)
         tape.assumptions.setdefault(
             f"cuDNN {answers.version} says which workspaces its convolutions take, for a card of "
             f"compute capability {capability[0]}.{capability[1]}; another version may choose others"
