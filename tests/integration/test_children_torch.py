@@ -58,14 +58,18 @@ LOADERS = """
         me = os.getpid()
         with open(f"/proc/{me}/task/{me}/children") as file:
             children = [int(word) for word in file.read().split()]
-        below = [rollup(pid) for pid in children]
-        own = rollup(me)
-        print(json.dumps({
-            "at": time.monotonic_ns(), "pids": pids, "living": children, "workers": lasting,
-            "children.rss": sum(each[0] for each in below),
-            "children.pss": sum(each[1] for each in below),
-            "total.pss": own[1] + sum(each[1] for each in below),
-        }))
+        sums = []
+        for _ in range(24):
+            below = [rollup(pid) for pid in children]
+            own = rollup(me)
+            sums.append({
+                "at": time.monotonic_ns(),
+                "children.rss": sum(each[0] for each in below),
+                "children.pss": sum(each[1] for each in below),
+                "total.pss": own[1] + sum(each[1] for each in below),
+            })
+            time.sleep(0.5)
+        print(json.dumps({"pids": pids, "living": children, "workers": lasting, "sums": sums}))
 """
 
 
@@ -81,12 +85,17 @@ def test_workers_of_every_kind_are_found_and_their_sums_are_right(write_script, 
     workers = [pid for pids in seen["pids"].values() for pid in pids] + seen["workers"]
     assert len(workers) == 12
     assert {found[pid].name for pid in workers} == {"pt_data_worker"}
+    seen = {key: np.array([each[key] for each in seen["sums"]]) for key in seen["sums"][0]}
     for name in ("children.rss", "children.pss", "total.pss"):
         series = recording.series[name]
-        read = series.value[np.searchsorted(series.t_ns, seen["at"]) - 1]
-        assert abs(read - seen[name]) <= 0.03 * seen[name], name
+        # Other programs that load torch, or end, change the family's share of its pages: so each
+        # row is held against what the program itself read around that moment.
+        during = (series.t_ns > seen["at"][0]) & (series.t_ns < seen["at"][-1])
+        assert during.any(), name
+        true = np.interp(series.t_ns[during], seen["at"], seen[name])
+        assert (np.abs(series.value[during] - true) <= 0.03 * true).all(), name
     # Eight workers have the 100 MiB of the parent, and torch's own, without having them again.
-    assert seen["children.rss"] > 3 * seen["children.pss"]
+    assert (seen["children.rss"] > 3 * seen["children.pss"]).all()
     assert [path.name for path in ended.recording.glob("events.*")] == [
         f"events.{recording.run.pid}.jsonl"
     ]

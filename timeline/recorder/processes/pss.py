@@ -76,7 +76,7 @@ class Pss:
         self._watched = watched
         self._rows: SampleWriter | None = None
         self._refused: dict[int, str] = {}
-        self._took_ns = self._ended_ns = 0
+        self._took_ns = self._ended_ns = self._cost_ns = 0
         self._was = 0, 0, 0
         self._seen = 0, 0
         self._moves = False
@@ -120,7 +120,7 @@ class Pss:
         family = self._watched.family
         if family is None or not family.living:
             return ()
-        begun = time.monotonic_ns()
+        begun, spent = time.monotonic_ns(), time.thread_time_ns()
         if not self._is_time(begun - self._ended_ns, family):
             return ()
         target = self._of(family.target)
@@ -135,6 +135,8 @@ class Pss:
         t = time.monotonic_ns()
         pss = sum(size.pss for size in children)
         self._took_ns, self._ended_ns = t - begun, t
+        # Of a CPU: on a machine that is busy with others a round takes ten times as long.
+        self._cost_ns = time.thread_time_ns() - spent
         self._was = _rss(family), target.pss + pss, len(family.living)
         own = own_of_children(target, children)
         return t, min(t - begun, (1 << 32) - 1), target.pss, pss, target.pss + pss, own
@@ -155,7 +157,7 @@ class Pss:
             self._seen = family.target.t_ns, now
         if count != len(family.living) or abs(now - rss) > most:
             return not self._moves or not pss or since_ns >= UNSETTLED_EVERY_NS
-        return since_ns >= max(UNCHANGED_EVERY_NS, int(self._took_ns / UNCHANGED_SHARE))
+        return since_ns >= max(UNCHANGED_EVERY_NS, int(self._cost_ns / UNCHANGED_SHARE))
 
     def _of(self, member: Member) -> Sizes | None:
         """None once the process has ended."""
