@@ -156,17 +156,39 @@ def _children() -> tuple[Mark, str]:
     if not os.path.exists("/proc/self/status"):
         return "note", "are looked for with psutil, among all processes"
     from timeline.recorder.processes.finding import ByLists, best_finder
+    from timeline.recorder.processes.notices import Notices
 
+    command = [sys.executable, "-I", "-S", "-c", "input()"]
+    try:
+        given = Notices()
+    except (OSError, AttributeError) as error:
+        no_notices = f"one that lives less than 10 ms may go unseen (no notices: {error})"
+    else:
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+            child.kill()
+        told = {pid for _, _, pid, _ in given.take()}
+        accounts = given.accounts()
+        given.close()
+        if child.pid in accounts:
+            return (
+                "yes",
+                "the kernel gives notice of each, however brief, with its peak: of one it did",
+            )
+        if child.pid in told:
+            return "yes", (
+                "the kernel gives notice of each, however brief: of one it did; the peak of one "
+                "that ended before it could be read is told to root alone"
+            )
+        no_notices = "the kernel gave no notice of a child that there was"
     if not isinstance(best_finder(), ByLists):
         text = "are looked for among all processes: no lists here (CONFIG_PROC_CHILDREN)"
-        return "note", text
-    command = [sys.executable, "-I", "-S", "-c", "input()"]
+        return "note", f"{text}; {no_notices}"
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
         listed = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
         child.kill()
     if str(child.pid) not in listed:
         return "no", "the kernel's list of children did not have a child that there was"
-    return "yes", "are found by the kernel's own lists: a child was"
+    return "yes", f"are found by the kernel's own lists: a child was; {no_notices}"
 
 
 def _limits() -> tuple[Mark, str]:
