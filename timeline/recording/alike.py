@@ -137,9 +137,7 @@ def _placed(value: object, places: Iterator[int]) -> object:
 
 def _in_strings(text: NDArray[np.uint8], ends: Ints) -> Bools:
     """Whether each byte lies behind an odd number of quotes in its line."""
-    # Counted by bytes, which overflow and stay odd or even: twice as fast as by one's truth.
-    quotes = np.add.accumulate(text == ord('"'), dtype=np.uint8)
-    inside: Bools = (quotes & np.uint8(1)).view(np.bool_)
+    inside = _odd_so_far(text == ord('"'))
     odd = inside[ends[:-1]]
     if odd.any():
         # A line with one quote too many must not turn those after it inside out.
@@ -147,6 +145,21 @@ def _in_strings(text: NDArray[np.uint8], ends: Ints) -> Bools:
         lengths[-1:] += len(text) - 1 - ends[-1:]
         inside = inside ^ np.repeat(np.concatenate(([False], odd)), lengths)
     return inside
+
+
+def _odd_so_far(marked: Bools) -> Bools:
+    """Whether the number of marks up to each place, and there, is odd.
+
+    By the bits of 64 places at a time, in a tenth of what counting from place to place takes.
+    """
+    bits = np.zeros(-(-len(marked) // 64) * 8, np.uint8)
+    bits[: -(-len(marked) // 8)] = np.packbits(marked, bitorder="little")
+    words: Words = bits.view("<u8")
+    for shift in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(shift)
+    odd = np.bitwise_xor.accumulate(words >> np.uint64(63))
+    words[1:] ^= np.uint64(0) - odd[:-1]
+    return np.unpackbits(bits, count=len(marked), bitorder="little").view(np.bool_)
 
 
 def _values(text: NDArray[np.uint8], first: Ints, last: Ints) -> Ints:
