@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timeline.errors import UsageError
-from timeline.recording.types import Kind, Recording
+from timeline.recording.types import Kind, Recording, Series
+from timeline.theory.estimate_types import Course
 
 STEP_ENDS = "step/optimizer"
 
@@ -28,19 +29,17 @@ class Laid(NamedTuple):
     peak: int
 
 
-def on_axis_of(
-    recording: Recording, phases: Sequence[tuple[int, str]], length: int
-) -> dict[str, Laid]:
+def on_axis_of(recording: Recording, course: Course) -> dict[str, Laid]:
     """What a recording has of torch's memory on its busiest GPU, on the axis of an estimate.
 
     Where both have optimizer steps, the end of each measured one lies at the end of the predicted
-    one of the same number, and the time between is spread evenly; else the whole is. Steps that
-    were measured and not predicted have no place.
+    one of the same number, and the time between is spread evenly. Steps that were measured and not
+    predicted have no place. Else, as for a CUDA snapshot, it begins with the predicted step before
+    which as much is allocated, and has as many steps as its events fill.
 
     Args:
         recording: of a CUDA snapshot, or of a run with torch's memory on a GPU.
-        phases: of the estimate: where each begins, in events.
-        length: events of the estimate.
+        course: of the estimate.
 
     Returns:
         The curves ``allocated`` and ``reserved``, those that were measured.
@@ -58,8 +57,10 @@ def on_axis_of(
             f"{recording.path} has no torch.cuda channel: only torch's memory on a GPU can be laid "
             "over an estimate"
         )
-    device = max(found, key=lambda name: int(found[name].value.max())).split(".")[1]
-    times, places = _anchors(recording, phases, length)
+    highest = max(found, key=lambda name: int(found[name].value.max()))
+    device = highest.split(".")[1]
+    times, places = _anchors(recording, course.phases, len(course.allocated))
+    begin, end = _stretch(found.get(f"torch.{device}.allocated", found[highest]), course)
     out = {}
     for kind in ("allocated", "reserved"):
         series = found.get(f"torch.{device}.{kind}")
@@ -68,12 +69,26 @@ def on_axis_of(
             size = np.maximum(series.value, series.high)
             peak = int(size.max())
             if len(times) < 2:  # by its events: a snapshot's times have gaps while kernels run
-                x = np.linspace(0, max(length - 1, 1), len(t))
+                x = np.linspace(begin, end, len(t))
             else:
                 size = size[t <= times[-1]]
                 x = np.interp(t[: len(size)], times, places)
             out[kind] = Laid(x, size, peak)
     return out
+
+
+def _stretch(series: Series, course: Course) -> tuple[int, int]:
+    """The events of an estimate that a recording without marks is laid on."""
+    length = len(course.allocated)
+    starts = [0, *(at for at in course.steps if 0 < at < length)]
+    first = int(series.value[0])
+    before = [course.allocated[at - 1] if at else 0 for at in starts]
+    which = min(range(len(starts)), key=lambda i: abs(before[i] - first))
+    edges = [*starts[which:], length]
+    if not which:
+        return 0, max(length - 1, 1)
+    steps = max(1, round(len(series) / (edges[1] - edges[0])))
+    return edges[0], edges[min(steps, len(edges) - 1)] - 1
 
 
 def _anchors(

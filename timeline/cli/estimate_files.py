@@ -34,7 +34,7 @@ def over(run: str, estimate: Estimate) -> Measured:
     from timeline.analysis.overlay import on_axis_of
     from timeline.interchange.loading import load
 
-    found = on_axis_of(load(run), estimate.course.phases, len(estimate.course.allocated))
+    found = on_axis_of(load(run), estimate.course)
     return Measured(
         name=Path(run).name,
         x={kind: each.x for kind, each in found.items()},

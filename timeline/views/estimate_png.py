@@ -209,7 +209,7 @@ def _keys(figure: Any, tints: Any, palette: Any, measured: Measured | None, left
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(left - 0.012, 0.085),
-        ncol=5,
+        ncol=5 if measured is None else 6,
         frameon=False,
         fontsize=8,
         labelcolor=palette.ink,

@@ -111,10 +111,10 @@ def measured_sentence(estimate: Estimate, measured: Measured | None) -> str:
     ):
         peak = measured.peaks.get(kind, 0)
         if peak:
-            off = 100 * (size - peak) / peak
-            far = f"{abs(off):.1f} % too {'high' if off > 0 else 'low'}"
-            said.append(f"{kind} {format_bytes(peak)} (predicted {far})")
-    return f"Measured in {measured.name}: {', '.join(said)}" if said else ""
+            off = f"{100 * (size - peak) / peak:+.1f}"
+            far = "as predicted" if float(off) == 0 else f"predicted {off} %"
+            said.append(f"{kind} {format_bytes(peak)} ({far})")
+    return f"Measured: {', '.join(said)}; {measured.name}" if said else ""
 
 
 def _categories(estimate: Estimate, look: Look) -> list[str]:
