@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from timeline.errors import UsageError
 from timeline.theory.allocator import CachingAllocator, OutOfDeviceMemory
-from timeline.theory.allocator_settings import Settings
+from timeline.theory.allocator.settings import Settings
 from timeline.units import GiB, MiB
 
 SNAPSHOTS = (

@@ -13,7 +13,8 @@ import timeline
 from timeline.errors import DamagedRecordingError
 from timeline.interchange.unpickling import loads
 from timeline.theory.allocator import CachingAllocator
-from timeline.theory.allocator_settings import Settings
+from timeline.theory.allocator.device import Device
+from timeline.theory.allocator.settings import Settings
 from timeline.views import html, text
 from timeline.views import json as document
 
@@ -106,11 +107,29 @@ def frame(file, line, name):
     return {"filename": file, "line": line, "name": name}
 
 
+class TracedDevice(Device):
+    """A device of 2 GiB that tells of the pages that come and go."""
+
+    def __init__(self, note):
+        super().__init__(2 << 30, None, None)
+        self.note = note
+
+    def reserve(self, address, size):
+        super().reserve(address, size)
+        self.note("segment_map", address, size)
+
+    def give_back(self, address, size):
+        super().give_back(address, size)
+        self.note("segment_unmap", address, size)
+
+
 class Traced(CachingAllocator):
     """The allocator's model, writing the trace that torch would write of expandable segments."""
 
     def __init__(self):
-        super().__init__(Settings(expandable_segments=True), capacity=2 << 30)
+        super().__init__(Settings(expandable_segments=True))
+        self._device = TracedDevice(self.note)
+        self.counters = self._device.counters
         self.trace = []
 
     def note(self, action, address, size, frames=()):
@@ -118,19 +137,6 @@ class Traced(CachingAllocator):
             "action": action, "addr": address, "size": size, "stream": 0,
             "time_us": 1000 + len(self.trace), "frames": list(frames),
         })  # fmt: skip
-
-    def _map(self, block, size):
-        address, before = block.address, self.counters.reserved
-        done = super()._map(block, size)
-        if done:
-            self.note("segment_map", address, self.counters.reserved - before)
-        return done
-
-    def _unmap(self, block):
-        before = self.counters.reserved
-        super()._unmap(block)
-        if self.counters.reserved != before:
-            self.note("segment_unmap", block.address, before - self.counters.reserved)
 
     def snapshot(self):
         segments = []

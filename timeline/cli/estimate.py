@@ -110,7 +110,7 @@ def of_model(options: argparse.Namespace, card: Card) -> Found:
 def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) -> Found:
     """The estimate of a script, followed in a process of its own."""
     from timeline.recorder.command import interpreter_options, own_name
-    from timeline.theory.allocator_settings import Settings
+    from timeline.theory.allocator.settings import Settings
     from timeline.theory.cuda.cards import card as as_the_rules_see_it
     from timeline.theory.predicting import predict
     from timeline.theory.script.launch import follow

@@ -29,7 +29,7 @@ from timeline.recording.types import (
     Run,
     Series,
 )
-from timeline.theory.allocator_settings import SMALL_BUFFER, Settings
+from timeline.theory.allocator.settings import SMALL_BUFFER, Settings
 from timeline.theory.replay import Action, Event, Replay, Segment, alive_at, replay
 
 _ACTIONS: dict[str, Action] = {

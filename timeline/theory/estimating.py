@@ -11,7 +11,7 @@ import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory import optimizers
-from timeline.theory.allocator_settings import Settings
+from timeline.theory.allocator.settings import Settings
 from timeline.theory.cuda.cards import card
 from timeline.theory.cuda.rules import GROUPS, Platform
 from timeline.theory.estimate_types import Estimate

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from timeline.theory.allocator import CachingAllocator, OutOfDeviceMemory
-from timeline.theory.allocator_settings import Settings
+from timeline.theory.allocator.settings import Settings
 from timeline.theory.cuda.cards import Card, context
 from timeline.theory.cudnn.settling import settle
 from timeline.theory.estimate_types import Alive, Course, Estimate, Range

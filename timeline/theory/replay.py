@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from timeline.theory.allocator import Adopted, CachingAllocator
-from timeline.theory.allocator_settings import SMALL_BUFFER, SMALL_SIZE, Settings
+from timeline.theory.allocator.settings import SMALL_BUFFER, SMALL_SIZE, Settings
 
 Action = Literal["alloc", "free", "segment_alloc", "segment_free"]
 """Memory that is mapped into an expandable segment, or taken out of it, is a segment here: what it
