@@ -7,7 +7,6 @@ a driver as soon as autograd sees them. What the GPU does otherwise comes from t
 from __future__ import annotations
 
 import sys
-import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from operator import le
@@ -18,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.theory.corrections import corrected
 from timeline.theory.cuda.rules import Call, Group, Kept, Once, Platform, Rule, Scratch, rules_for
-from timeline.theory.storages import storages_of, tensors_in
+from timeline.theory.numbering import Numbers
+from timeline.theory.storages import tensors_in
 from timeline.theory.tape import Amount, Storage, Tape
 
 _NO_RESULT = {torch.ops.prim.device.default}
@@ -38,8 +38,7 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         self.platform = platform
         self.phase_now = ""
         self.saved: dict[int, str] = {}
-        self._numbers: dict[int, int] = {}
-        self._alive: dict[int, Any] = {}
+        self._numbers = self._from_zero()
         self._riders: dict[int, list[int]] = {}
         self._once: set[str] = set()
         self._stack: list[str] = []
@@ -47,7 +46,6 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         self._counts: list[int] = [0]
         self._layers: list[str] = [""]
         self._rules: dict[Any, list[tuple[Group, Rule]]] = rules_for(platform)
-        self._ended = False
         self._sole: tuple[int, int, int] | None = None
         self._learning = False
 
@@ -130,14 +128,16 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         gradient that is certainly free shows what the counts are then: under the modes that are
         open, so that it is done when all are.
         """
-        tape, self.tape = self.tape, Tape()
+        kept = self.tape, self._numbers
+        self.tape, self._numbers = Tape(), self._from_zero()
         self._learning = True
         leaf = torch.empty(4, requires_grad=True, device=device)
         branch = leaf * 2
         ((branch * 3 + branch * 5) * 2).sum().backward()
         del leaf, branch
         self._learning = False
-        self.tape = tape
+        self._numbers.stop()
+        self.tape, self._numbers = kept
 
     @staticmethod
     def _owners(tensor: torch.Tensor) -> tuple[int, int, int]:
@@ -150,37 +150,23 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
 
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""
-        try:
-            return [self._number(storage) for storage in storages_of(tensor)]
-        except NotImplementedError:
-            self.tape.not_counted.setdefault(f"tensors of the layout {tensor.layout}")
-            return []
-
-    def _number(self, storage: Any) -> int:
-        # A storage's Python object lives as long as the storage itself.
-        key = id(storage)
-        known = self._numbers.get(key)
-        if known is not None:
-            return known
-        tape = self.tape
-        made = Storage(Amount.exactly(storage.nbytes()), self.layer(), self.phase_now)
-        number = tape.add(made)
-        self._numbers[key] = number
-
-        def gone(_: object) -> None:
-            del self._numbers[key]
-            del self._alive[number]
-            if not self._ended:
-                tape.remove(number)
-                for rider in self._riders.pop(number, ()):
-                    tape.remove(rider)
-
-        self._alive[number] = weakref.ref(storage, gone)
-        return number
+        return self._numbers.of(tensor)
 
     def alive(self) -> list[int]:
         """The numbers of the storages that are there now."""
-        return list(self._alive)
+        return self._numbers.alive()
+
+    def _from_zero(self) -> Numbers:
+        return Numbers(self._came, self._gone, lambda what: self.tape.not_counted.setdefault(what))
+
+    def _came(self, storage: Any) -> int:
+        made = Storage(Amount.exactly(storage.nbytes()), self.layer(), self.phase_now)
+        return self.tape.add(made)
+
+    def _gone(self, number: int) -> None:
+        self.tape.remove(number)
+        for rider in self._riders.pop(number, ()):
+            self.tape.remove(rider)
 
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
         """Name what tensors are for; what already has a name keeps it."""
@@ -207,7 +193,7 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
 
     def end(self) -> Tape:
         """What was seen; what goes from here on is not."""
-        self._ended = True
+        self._numbers.stop()
         return self.tape
 
     def enter(self, name: str) -> None:

@@ -6,7 +6,6 @@ backward.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.theory.corrections import corrected
 from timeline.theory.inside import held_inside, known_here
-from timeline.theory.storages import storages_of, tensors_in
+from timeline.theory.numbering import Numbers
+from timeline.theory.storages import tensors_in
 from timeline.theory.types import CATEGORIES, Peak
 
 LOSS = "(loss)"
@@ -110,8 +110,7 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.trace = Trace()
         self._looks_inside = known_here()
-        self._numbers: dict[int, int] = {}
-        self._alive: dict[int, Any] = {}
+        self._numbers = Numbers(self._came, self._gone, self.trace.unseen.add)
         self._stack: list[str] = []
         self._busy: set[str] = set()  # modules in which another was called
 
@@ -139,31 +138,17 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
 
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""
-        try:
-            return [self._number(storage) for storage in storages_of(tensor)]
-        except NotImplementedError:
-            self.trace.unseen.add(f"tensors of the layout {tensor.layout}")
-            return []
+        return self._numbers.of(tensor)
 
-    def _number(self, storage: Any) -> int:
-        # A storage's Python object lives as long as the storage itself.
-        key = id(storage)
-        known = self._numbers.get(key)
-        if known is not None:
-            return known
+    def _came(self, storage: Any) -> int:
         trace = self.trace
         number = len(trace.sizes)
         trace.sizes.append(storage.nbytes())
         trace.events.append(number)
-        self._numbers[key] = number
-
-        def gone(_: object) -> None:
-            trace.events.append(~number)
-            del self._numbers[key]
-            del self._alive[number]
-
-        self._alive[number] = weakref.ref(storage, gone)
         return number
+
+    def _gone(self, number: int) -> None:
+        self.trace.events.append(~number)
 
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
         """Name what tensors are for; what already has a name keeps it."""
@@ -177,7 +162,7 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
 
     def end(self) -> Trace:
         """What was seen; what goes from here on is not."""
-        self._alive.clear()  # a weak reference that is gone itself calls nobody
+        self._numbers.stop()
         return self.trace
 
     def saving(self) -> Any:
