@@ -15,7 +15,7 @@ import timeline  # noqa: E402
 from timeline.cli.main import main  # noqa: E402
 from timeline.errors import UsageError  # noqa: E402
 from timeline.theory.advising import advise, of_categories  # noqa: E402
-from timeline.theory.changes import Step  # noqa: E402
+from timeline.theory.change import Step  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -14,7 +14,7 @@ from timeline.theory.breakdown import breakdown, needs_torch
 from timeline.theory.types import Advice, Breakdown
 
 if TYPE_CHECKING:
-    from timeline.theory.changes import Step
+    from timeline.theory.change import Step
 
 
 def advice(
@@ -42,7 +42,7 @@ def advice(
     needs_torch()
     import torch
 
-    from timeline.theory.changes import Step
+    from timeline.theory.change import Step
     from timeline.theory.job import job_of
     from timeline.theory.likeness import fake_mode, likeness
 

@@ -1,67 +1,22 @@
 """Changes to a training step that may save memory: each makes another step out of one.
 
-A change is a value with the step as it would be; whoever knows how to weigh a step weighs it. The
-model of a step belongs to nobody else, so that its layers may be changed and put back.
+Here are those of the step itself: its batch, precision and optimizer; `layer_changes` has those of
+its model's layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from timeline.theory import optimizers
+from timeline.theory import layer_changes, optimizers
+from timeline.theory.change import Change, Step
 from timeline.theory.inputs import Shape
-
-MOST_TRIED = 3
-"""Of the layers that could be replaced, how many are weighed: those with the most parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step, as `timeline.breakdown` takes it.
-
-    Attributes:
-        model: without memory, and nobody else's.
-    """
-
-    model: nn.Module
-    optimizer: Any = None
-    inputs: Any = None
-    batch: int | None = None
-    dtype: str | None = None
-    precision: str = "fp32"
-    train: bool = True
-    loss: Any = "sum"
-    set_to_none: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A step that may need less.
-
-    Attributes:
-        kind: such as ``batch``.
-        what: what to do, in words.
-        costs: what it costs, in words.
-        step: the step as it would be.
-        open: a context in which the step's model is changed.
-        layers: the names of the layers that it changes, where it names some.
-    """
-
-    kind: str
-    what: str
-    costs: str
-    step: Step
-    open: Callable[[], AbstractContextManager[Any]] = nullcontext
-    layers: tuple[str, ...] = ()
 
 
 def changes(step: Step) -> Iterator[Change]:
@@ -69,7 +24,7 @@ def changes(step: Step) -> Iterator[Change]:
     yield from _smaller_batch(step)
     if step.train:
         yield from _other_precision(step)
-        yield from _checkpoints(step)
+        yield from layer_changes.checkpoints(step)
         yield from _other_optimizers(step)
         if not step.set_to_none:
             yield Change(
@@ -84,8 +39,8 @@ def changes(step: Step) -> Iterator[Change]:
             "no training",
             replace(step, train=False, optimizer=None),
         )
-    yield from _in_place(step)
-    yield from _separable(step)
+    yield from layer_changes.in_place(step)
+    yield from layer_changes.separable(step)
 
 
 def _smaller_batch(step: Step) -> Iterator[Change]:
@@ -138,56 +93,6 @@ def _other_precision(step: Step) -> Iterator[Change]:
         )
 
 
-def _checkpoints(step: Step) -> Iterator[Change]:
-    """Blocks that stand in a row, each computed again in backward."""
-    rows = [
-        [(name, child) for name, child in blocks if next(child.parameters(), None) is not None]
-        for blocks in _rows(step.model)
-    ]
-    rows = [blocks for blocks in rows if len(blocks) > 1]
-    several = [*rows, [each for blocks in rows for each in blocks]] if len(rows) > 1 else rows
-    for blocks in several:
-        names = tuple(name for name, _ in blocks)
-        yield Change(
-            "checkpointing",
-            f"torch.utils.checkpoint around each of {_listed(names)}",
-            "their forward pass once more",
-            step,
-            partial(_recomputed, tuple(child for _, child in blocks)),
-            names,
-        )
-
-
-def _rows(model: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
-    """The layers of each outermost list of layers that have layers of their own."""
-    inside: tuple[str, ...] = ()
-    for name, module in model.named_modules():
-        if name and name.startswith(inside):
-            continue
-        if isinstance(module, nn.Sequential | nn.ModuleList):
-            blocks = [
-                (f"{name}.{short}" if name else short, child)
-                for short, child in module.named_children()
-                if any(True for _ in child.children())
-            ]
-            if blocks and name:
-                inside = (*inside, *(f"{each}." for each, _ in blocks))
-            if blocks:
-                yield blocks
-
-
-@contextmanager
-def _recomputed(blocks: tuple[nn.Module, ...]) -> Iterator[None]:
-    try:
-        for each in blocks:
-            # An attribute of the instance hides the method, as user code would call checkpoint.
-            each.forward = partial(checkpoint, each.forward, use_reentrant=False)
-        yield
-    finally:
-        for each in blocks:
-            vars(each).pop("forward", None)
-
-
 def _other_optimizers(step: Step) -> Iterator[Change]:
     if step.optimizer is None:
         return
@@ -233,94 +138,3 @@ def _with_optimizer(step: Step, text: str, costs: str) -> Change:
     return Change(
         "optimizer", f"the optimizer {text}", costs, replace(step, optimizer=f"{text},lr=0.001")
     )
-
-
-def _in_place(step: Step) -> Iterator[Change]:
-    found = {
-        name: each
-        for name, each in step.model.named_modules()
-        if getattr(each, "inplace", None) is False
-    }
-    if found:
-        yield Change(
-            "in_place",
-            f"inplace=True in {_listed(tuple(found))}",
-            "what they are given is overwritten",
-            step,
-            partial(_set_in_place, tuple(found.values())),
-            tuple(found),
-        )
-    if len(found) > 1:  # all of them together may be refused by autograd: one kind at a time
-        for kind in {type(each) for each in found.values()}:
-            some = {name: each for name, each in found.items() if type(each) is kind}
-            if len(some) < len(found):
-                yield Change(
-                    "in_place",
-                    f"inplace=True in {_listed(tuple(some))}",
-                    "what they are given is overwritten",
-                    step,
-                    partial(_set_in_place, tuple(some.values())),
-                    tuple(some),
-                )
-
-
-@contextmanager
-def _set_in_place(layers: tuple[Any, ...]) -> Iterator[None]:
-    try:
-        for each in layers:
-            each.inplace = True
-        yield
-    finally:
-        for each in layers:
-            each.inplace = False
-
-
-def _separable(step: Step) -> Iterator[Change]:
-    found = [
-        (name, each)
-        for name, each in step.model.named_modules()
-        if type(each) is nn.Conv2d
-        and each.groups == 1
-        and each.in_channels > 3
-        and max(each.kernel_size) > 1
-        and isinstance(each.padding, tuple)
-    ]
-    found.sort(key=lambda pair: -pair[1].weight.numel())
-    for name, layer in found[:MOST_TRIED]:
-        numbers = layer.weight.numel()
-        fewer = layer.weight.shape[1] * (layer.kernel_size[0] * layer.kernel_size[1])
-        fewer += layer.in_channels * layer.out_channels
-        yield Change(
-            "separable",
-            f"a depthwise and a pointwise convolution instead of {name}: {fewer:,} weights "
-            f"instead of {numbers:,}",
-            "another network, to be trained anew",
-            step,
-            partial(_separated, step.model, name),
-            (name,),
-        )
-
-
-@contextmanager
-def _separated(model: nn.Module, name: str) -> Iterator[None]:
-    home, _, short = name.rpartition(".")
-    parent = model.get_submodule(home)
-    layer: Any = parent.get_submodule(short)
-    channels = layer.in_channels
-    with torch.device("meta"):
-        depthwise = nn.Conv2d(
-            channels, channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
-            groups=channels, bias=False,
-        )  # fmt: skip
-        pointwise = nn.Conv2d(channels, layer.out_channels, 1, bias=layer.bias is not None)
-    setattr(parent, short, nn.Sequential(depthwise, pointwise))
-    try:
-        yield
-    finally:
-        setattr(parent, short, layer)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    if len(names) <= 4:
-        return ", ".join(names)
-    return f"{', '.join(names[:2])} … {names[-1]} ({len(names)} layers)"
