@@ -65,9 +65,10 @@ def _embedding_bag_backward(args: Any, kwargs: Any, out: Any) -> Any:
 
 
 def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
-    # The kernel keeps its gates and states for backward; the rule gives an empty tensor.
-    source, hidden, train = args[0], args[10], args[15]
-    if not train:
+    # The kernel keeps its gates and states for backward, in evaluation as well, unless gradients
+    # are off; the rule gives an empty tensor.
+    source, hidden = args[0], args[10]
+    if not torch.is_grad_enabled():
         return out
     steps, batch, width = source.shape
     size = lstm_workspace(steps, batch, width, hidden, source.element_size())

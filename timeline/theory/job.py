@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,8 @@ class Job:
     Attributes:
         model: stays as it is.
         optimizer: of its parameters, or what makes one; None for none.
-        inputs: what the model, or `step`, is called with; None where nobody gave any.
+        inputs: what the model, or `step`, is called with; where nobody gave any, those that a
+            Keras model tells of itself, else None.
         loss: a name, or a function of what the model returns.
         step: called with the model and a batch, it returns the loss; None for an ordinary one.
         batch: for inputs that are shapes.
@@ -77,6 +79,8 @@ def job_of(
         BreakdownError: the function fails, or makes no job.
     """
     if isinstance(model, torch.nn.Module):
+        if inputs is None:
+            inputs = _own_inputs(model)
         return Job(model, optimizer, inputs, loss, None, batch)
     if not callable(model):
         raise UsageError(
@@ -103,6 +107,8 @@ def job_of(
         if part == "loss" and brought.get("step") is not None:
             raise UsageError(f"{name} brings a step, which returns the loss: leave out the loss")
         brought[part] = value
+    if brought.get("inputs") is None:
+        brought["inputs"] = _own_inputs(brought["model"])
     if taken is not None and not has_shapes(brought.get("inputs")):
         batch = None  # it has had its use
     job = Job(
@@ -115,6 +121,16 @@ def job_of(
     )
     _check(job, name)
     return job
+
+
+def _own_inputs(model: torch.nn.Module) -> Any:
+    """The inputs that a model itself tells of, as Keras' do; None for any other."""
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(model, keras.Model):
+        return None
+    from timeline.theory.keras_models import inputs_of
+
+    return inputs_of(model)
 
 
 def belongs(optimizer: Any, model: torch.nn.Module) -> None:

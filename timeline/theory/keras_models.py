@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
+from timeline.theory.inputs import Shape
 from timeline.theory.storages import tensors_in
 from timeline.theory.subject import Part, Subject
 
@@ -80,6 +81,19 @@ def application(name: str, sizes: tuple[int, ...] | None) -> Callable[[], Any]:
 
     make.__qualname__ = f"keras:{name}"  # what a sentence calls it, if it fails
     return make
+
+
+def inputs_of(model: Any) -> Any:
+    """What a model is called with, as it says itself; None where a size but the batch is open."""
+    try:
+        given = list(model.inputs)
+    except (AttributeError, TypeError, ValueError):  # a subclass has none until it is called
+        return None
+    shapes = [(tuple(each.shape[1:]), str(each.dtype)) for each in given]
+    if not shapes or any(size is None for sizes, _ in shapes for size in sizes):
+        return None
+    told = [Shape(sizes, dtype) for sizes, dtype in shapes]
+    return told if len(told) == 1 else [told]  # several are one list for Keras
 
 
 @contextmanager

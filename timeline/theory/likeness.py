@@ -8,8 +8,9 @@ or on a GPU becomes one whose operators are those of the CPU.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -125,7 +126,12 @@ def likeness(
         copier.copy_state(tensor)
     try:
         with copier:
-            return copy.deepcopy((model, optimizer), copier.memo)
+            copied, its_optimizer = copy.deepcopy((model, optimizer), copier.memo)
+        for each in copied.modules():
+            # A cumulative average would ask for the number of batches; it takes no other memory.
+            if isinstance(each, torch.nn.modules.batchnorm._NormBase) and each.momentum is None:
+                each.momentum = 0.1
+        return copied, its_optimizer
     except TimelineError:
         raise
     except Exception as error:
@@ -180,6 +186,13 @@ def _weightless() -> Iterator[None]:
         torch.nn.Module.register_parameter = register
 
 
+def _keras_on_meta() -> AbstractContextManager[Any]:
+    """Keras names the device of each variable itself, and so is told of it by its own way."""
+    keras = sys.modules.get("keras")
+    on_torch = keras is not None and keras.backend.backend() == "torch"
+    return keras.device("meta") if keras is not None and on_torch else nullcontext()
+
+
 def build(factory: Callable[[], Any]) -> Any:
     """What a function makes: a model or more, made without memory for its weights.
 
@@ -190,7 +203,7 @@ def build(factory: Callable[[], Any]) -> Any:
         BreakdownError: it fails on both.
     """
     try:
-        with _no_initialisers(), torch.device("meta"):
+        with _no_initialisers(), torch.device("meta"), _keras_on_meta():
             return factory()
     except TimelineError:
         raise

@@ -19,6 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.errors import BreakdownError, UsageError
+from timeline.theory.corrections import corrected
 from timeline.theory.inputs import fake_inputs
 from timeline.theory.layers import Formula, formula, has_rule
 from timeline.theory.layers.operations import kept, known, name_of
@@ -99,7 +100,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
         self._unknown: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = corrected(func, args, kwargs, func(*args, **(kwargs or {})))
         if self.inside is None and torch.is_grad_enabled() and _differentiable(args, kwargs, out):
             if not known(func):
                 self._unknown[name_of(func)] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ def _keras(text: str, name: str, shapes: list[Shape]) -> Target:
     from timeline.theory.keras_models import application
 
     make = application(name, shapes[0].sizes if shapes else None)
-    return Target(text, make, shapes or [make().input_shape[1:]])
+    return Target(text, make, shapes or None)  # its own inputs, as the model tells of them
 
 
 def _architecture(transformers: Any, config: Any) -> Any:
@@ -126,6 +127,7 @@ def _architecture(transformers: Any, config: Any) -> Any:
 
 
 def _of_module(text: str, home: str, name: str, shapes: list[Shape]) -> Target:
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # if it imports Keras: no other can be told of
     if "" not in sys.path:
         sys.path.insert(0, "")  # as python -m has it: the directory that the command is given in
     try:

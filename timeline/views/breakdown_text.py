@@ -100,6 +100,8 @@ def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:
     if not chosen:
         return []
     rows = [list(_HEADINGS), *(_cells(each, look) for each in chosen)]
+    if len(breakdown.layers) > 1:
+        rows.append(_in_all(breakdown))
     lines = table(rows, look, left=3)
     left_out = len(breakdown.layers) - len(chosen)
     if left_out:
@@ -108,6 +110,16 @@ def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:
         text = f"and {left_out:,} more layers with {format_bytes(rest)}; --layers 0 shows all"
         lines += [look.paint(line, DIM) for line in look.lines(text, rest="  ")]
     return lines
+
+
+def _in_all(breakdown: Breakdown) -> list[str]:
+    """The sums of all layers, shown or not."""
+    layers = breakdown.layers
+    weights = sum(each.parameter + each.buffer for each in layers)
+    saved = sum(each.activation for each in layers)
+    outputs = breakdown.outputs_bytes
+    sizes = [format_bytes(size) if size else "" for size in (weights, saved, outputs)]
+    return ["in all", "", "", f"{breakdown.parameters:,}", *sizes]
 
 
 def _cells(layer: Layer, look: Look) -> list[str]:
@@ -124,8 +136,8 @@ def _cells(layer: Layer, look: Look) -> list[str]:
     ]
 
 
-_LEAST = (6, 1, 2, 5, 4)
-"""Columns in the order in which they go where the width is small: output size first."""
+_LEAST = (1, 4, 6, 2, 5)
+"""Columns in the order in which they go where the width is small: kind first."""
 
 
 def table(

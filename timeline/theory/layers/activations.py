@@ -69,6 +69,8 @@ def dropout(layer: nn.Dropout, shape: Shape, element: int) -> Formula:
     """
     if not layer.training or layer.p == 0:
         return Formula(0, shape)
+    if layer.p == 1:  # a product with one zero
+        return Formula(0, shape, more=element, in_place=layer.inplace)
     return Formula(0, shape, more=prod(shape) * element, in_place=layer.inplace)
 
 

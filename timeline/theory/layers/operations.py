@@ -24,8 +24,10 @@ KEPT: dict[str, tuple[tuple[int, int | None], ...]] = {
     **dict.fromkeys(
         (
             "abs", "avg_pool2d", "_adaptive_avg_pool2d", "celu", "clamp", "clamp_min", "cos", "elu",
-            "erf", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p",
-            "log_sigmoid", "mish", "pow", "silu", "sin", "softplus",
+            "erf", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log",
+            "log1p", "log_sigmoid", "mish", "pow", "reflection_pad1d", "reflection_pad2d",
+            "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d",
+            "silu", "sin", "softplus",
         ),
         ((0, None),),
     ),
@@ -37,10 +39,16 @@ KEPT: dict[str, tuple[tuple[int, int | None], ...]] = {
     ),
     # Products with parameters: one formula gives all gradients.
     "convolution": ((0, None), (1, None)),
-    # Normalisations: x, mean and inverse deviation.
-    **dict.fromkeys(
-        ("native_batch_norm", "native_group_norm", "native_layer_norm"),
-        ((0, None), (~1, None), (~2, None)),
+    # Normalisations: x, mean and inverse deviation; and weights and running statistics, which are
+    # other storages than the layer's where they were repeated or cast on the way.
+    "native_batch_norm": (
+        (0, None), (1, None), (3, None), (4, None), (~1, None), (~2, None),
+    ),
+    "native_group_norm": ((0, None), (1, None), (~1, None), (~2, None)),
+    "native_layer_norm": ((0, None), (2, None), (3, None), (~1, None), (~2, None)),
+    # x, four weights, the states before; what comes out, the states after, and the workspace.
+    "mkldnn_rnn_layer": (
+        *((which, None) for which in range(7)), (~0, None), (~1, None), (~2, None), (~3, None),
     ),
     "linalg_vector_norm": ((0, None), (RESULT, None)),
     # Where to put gradients.
@@ -63,8 +71,8 @@ NOTHING = frozenset(
         "_reshape_alias", "_to_copy", "_unsafe_view", "add", "alias", "as_strided", "cat",
         "clone", "constant_pad_nd", "contiguous", "copy", "cumsum", "detach", "empty_like",
         "expand", "fill", "flip", "lift_fresh", "mean", "narrow", "neg", "new_empty",
-        "new_zeros", "ones_like", "permute", "pixel_shuffle", "repeat", "reshape", "roll",
-        "rsub", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "sub",
+        "new_ones", "new_zeros", "ones_like", "permute", "pixel_shuffle", "repeat", "reshape",
+        "roll", "rsub", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "sub",
         "sum", "t", "transpose", "tril", "triu", "unbind", "unfold", "unsafe_chunk",
         "unsafe_split", "unsafe_split_with_sizes", "unsqueeze", "upsample_bicubic2d",
         "upsample_bilinear2d", "upsample_nearest2d", "view", "view_as", "zero", "zeros_like",

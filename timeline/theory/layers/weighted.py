@@ -34,7 +34,17 @@ def convolution(layer: Any, shape: Shape, element: int) -> Formula:
             zip(sizes, kernel, layer.stride, layer.dilation, strict=True)
         )
     )
-    return Formula(parameters, (batch, outputs, *out), saves_input=True)
+    output = (batch, outputs, *out)
+    if layer.padding_mode == "zeros":
+        return Formula(parameters, output, saves_input=True)
+    # x is padded into another tensor, which is saved then; all but "circular", which copies
+    # slices, save x as well (reflection_pad and replication_pad in derivatives.yaml).
+    padded = prod(
+        size + _padding(layer.padding, i, k, d)
+        for i, (size, k, d) in enumerate(zip(sizes, kernel, layer.dilation, strict=True))
+    )
+    more = batch * channels * padded * element
+    return Formula(parameters, output, layer.padding_mode != "circular", more=more)
 
 
 def _padding(padding: Any, axis: int, kernel: int, dilation: int) -> int:
