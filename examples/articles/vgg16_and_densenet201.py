@@ -10,10 +10,16 @@ The figures are those of the articles. Nothing is allocated: the weights of VGG1
 from __future__ import annotations
 
 import timeline
-from timeline.theory.keras_models import application
+from timeline.theory.keras_models import application, needs_keras
 from timeline.units import MiB
 
 SIZES = (1024, 1024, 3)
+
+
+def without_top() -> object:
+    """VGG16 up to its last pooling; a function of one's own is made without memory, too."""
+    models = needs_keras().applications
+    return models.VGG16(weights=None, include_top=False, input_shape=SIZES)
 
 
 def main() -> None:
@@ -27,6 +33,8 @@ def main() -> None:
                 size = each.output_bytes / MiB
                 print(f"  {each.name:14}{each.parameters:>15,}  {shape!s:26}{size:>12} MiB")
         print(f"  parameters    {told.parameters:>15,}")
+        if name == "VGG16":
+            print(f"  without top   {timeline.breakdown(without_top).parameters:>15,}")
         print(f"  weights       {weights / MiB} MiB")
         print(f"  feature maps  {maps / MiB} MiB")
         print(f"  together      {(weights + maps) / MiB} MiB")

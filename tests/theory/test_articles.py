@@ -166,9 +166,17 @@ def test_rules_of_thumb_and_by_how_much_they_are_wrong():
             [
                 "  RGB, 500x500         3,000,000 B = 3 MB = 2.861022949 MiB",
                 "  256 of 3x100x100    30,720,000 B = 30.72 MB = 29.296875 MiB",
+                "  float64   8 B each    8,000,000 B = 8 MB = 7.629394531 MiB",
+                "  float32   4 B each    4,000,000 B = 4 MB = 3.814697266 MiB",
                 "  bfloat16  2 B each    2,000,000 B = 2 MB = 1.907348633 MiB",
+                "  float16   2 B each    2,000,000 B = 2 MB = 1.907348633 MiB",
+                "  int64     8 B each    8,000,000 B = 8 MB = 7.629394531 MiB",
+                "  int8      1 B each    1,000,000 B = 1 MB = 0.9536743164 MiB",
+                "  bool      1 B each    1,000,000 B = 1 MB = 0.9536743164 MiB",
+                "  with  none             5,050 20,200 B   20,200 B    200 B    0 B",
                 "  with  ReLU             5,050 20,200 B   20,200 B    400 B  200 B",
                 "  none  none             5,000 20,000 B   20,000 B    200 B    0 B",
+                "  none  ReLU             5,000 20,000 B   20,000 B    400 B  200 B",
             ],
         ),
         (
@@ -189,7 +197,18 @@ def test_rules_of_thumb_and_by_how_much_they_are_wrong():
             "vgg16_and_densenet201.py",
             "keras",
             [
+                *(
+                    f"  {name:14}{count:>15,}  {(None, *shape)!s:26}{size:>12} MiB"
+                    for name, count, shape, size in VGG16
+                ),
+                "  parameters      2,183,080,744",
+                "  without top        14,714,688",
                 "  weights       8327.79214477539 MiB",
+                "  feature maps  1216.0350646972656 MiB",
+                "  together      9543.827209472656 MiB",
+                "  parameters         20,242,984",
+                "  weights       77.22085571289062 MiB",
+                "  feature maps  6159.15315246582 MiB",
                 "  of 7.5 MiB: 6151.65315246582 MiB of feature maps",
             ],
         ),
@@ -201,6 +220,42 @@ def test_the_examples_print_the_articles_figures(name, needs, lines):
     path = ROOT / "examples" / "articles" / name
     ran = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert not set(lines) - set(ran.stdout.splitlines())
+
+
+FACTORY = """
+import keras
+
+def make():
+    return keras.applications.VGG16(weights=None, input_shape=(1024, 1024, 3))
+"""
+MOST = """
+import sys
+from pathlib import Path
+from timeline.cli.main import main
+code = main(sys.argv[1:])
+most = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+print("most", most, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM is Linux's")
+@pytest.mark.parametrize("target", ["keras:VGG16", "my_keras:make"])
+def test_the_command_prints_the_articles_table_in_under_a_gibibyte(target, run_python, tmp_path):
+    pytest.importorskip("keras")
+    (tmp_path / "my_keras.py").write_text(FACTORY)
+    words = ["breakdown", target, "--inference", "--layers", "0"]
+    if target == "keras:VGG16":
+        words += ["--input", "1024x1024x3"]
+    ended = run_python("-c", MOST, *words)
+    assert ended.code == 0, ended.stderr
+    # Most parameters, and the sizes of the outputs, are in the 80 columns that a pipe has.
+    rows = {line.split()[0]: line.split() for line in ended.stdout.splitlines() if line.strip()}
+    assert rows["block1_conv1"][1:] == ["1x1024x1024x64", "1,792", "7.00", "KiB", "256.0", "MiB"]
+    assert rows["fc1"][1:] == ["1x4096", "2,147,487,744", "8.00", "GiB", "16.0", "KiB"]
+    assert rows["predictions"][1:3] == ["1x1000", "4,097,000"]
+    assert rows["in"][2:] == ["2,183,080,744", "8.13", "GiB", "1.19", "GiB"]
+    assert int(ended.stderr.split("most")[1]) < 1024 * 1024
 
 
 def test_keras_is_set_to_torch_in_this_process_alone():

@@ -22,6 +22,11 @@ CASES = [
     (nn.Conv2d(4, 8, 3, padding="same", groups=4, bias=False), (2, 4, 9, 9)),
     (nn.Conv2d(4, 8, 3, dilation=2), (2, 4, 9, 9)),
     (nn.Conv3d(2, 3, 3), (2, 2, 7, 8, 9)),
+    *(
+        (nn.Conv2d(4, 6, (3, 5), padding=pad, padding_mode=mode), (2, 4, 21, 17))
+        for mode in ("circular", "reflect", "replicate")
+        for pad in ((1, 2), "same", 0)
+    ),
     (nn.BatchNorm1d(6), (5, 6)),
     (nn.BatchNorm2d(6), (5, 6, 4, 4)),
     (nn.BatchNorm2d(6, affine=False), (5, 6, 4, 4)),
@@ -49,6 +54,7 @@ CASES = [
     (nn.LogSoftmax(dim=-1), (2, 9)),
     (nn.Dropout(0.3), (2, 9)),
     (nn.Dropout(0.3).eval(), (2, 9)),
+    (nn.Dropout(1.0), (2, 9)),
     (nn.MaxPool2d(3, stride=2, padding=1), (2, 4, 9, 10)),
     (nn.MaxPool2d(2, dilation=2), (2, 4, 9, 10)),
     (nn.AvgPool2d(2), (2, 4, 8, 8)),

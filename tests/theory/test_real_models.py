@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -104,3 +107,36 @@ def test_a_transformer_can_be_followed(name):
     told = timeline.breakdown(target.make, "sgd", target.inputs, batch=2)
     assert told.categories["activation"] > 0
     assert told.categories["input"] == 2 * 32 * 8
+
+
+COST = """
+import sys
+from pathlib import Path
+
+def most():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+import torch
+torch_alone = most()
+import torch._dynamo, sympy  # what torch itself loads for tensors without memory
+alone = most()
+from timeline.cli.main import main
+code = main(["breakdown", *sys.argv[1:], "--json"])
+print(torch_alone, alone, most(), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM is Linux's")
+def test_seven_billion_parameters_take_little_more_memory_than_torch_itself(run_python):
+    root = Path(__file__).resolve().parents[2]
+    words = ["examples.transformer_7b:make", "--input", "2048:int64", "--optimizer", "adamw"]
+    ended = run_python("-c", COST, *words, "--loss", "cross_entropy", cwd=root)
+    assert ended.code == 0, ended.stderr
+    told = json.loads(ended.stdout)["breakdown"]
+    assert told["parameters"] == 6_738_415_616  # as transformers counts Llama 2 7B
+    assert told["peak"]["bytes"] > 4 * 4 * told["parameters"]
+    torch_alone, alone, most = map(int, ended.stderr.split()[-3:])
+    assert most - alone < 48 * 2**20
+    if torch_alone < 400 * 2**20:  # the wheel with CUDA's libraries takes more than 500
+        assert most < 600 * 2**20

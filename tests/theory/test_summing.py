@@ -86,6 +86,35 @@ def test_the_formulas_of_a_recurrent_network_sum_to_what_torch_saves(kind, two):
     assert told.bytes == traced(Words(), inputs)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_in_evaluation_saves_as_much(kind):
+    if kind is nn.LSTM and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        pytest.skip("oneDNN's layout with AVX-512")
+    model = Calls(lambda x, layer: layer(x)[0], kind(6, 32, bidirectional=True).eval())
+    inputs = torch.randn(4, 3, 6)
+    own = {t.untyped_storage()._cdata for t in (*model.parameters(), inputs)}
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = model(inputs)
+    truth = sum(each.nbytes() for key, each in saved.items() if key not in own)
+    assert out.requires_grad
+    assert traced(model, inputs) == truth
+    told = saved_by_formula(model, inputs)
+    assert (told.bytes, told.not_counted) == (truth, ())
+
+
+def test_a_cumulative_average_of_batches_is_followed():
+    model = Calls(lambda x, layer: layer(x), nn.BatchNorm1d(6, momentum=None))
+    told = saved_by_formula(model, torch.randn(4, 6))
+    assert told.bytes == traced(model, torch.randn(4, 6)) == 4 * 6 * 4 + 2 * 6 * 4
+    assert model.layers[0].momentum is None
+
+
 def test_an_encoder_of_torch_is_counted_by_its_layers_formula():
     layer = nn.TransformerEncoderLayer(8, 2, 24)
     model = Calls(lambda x, inner: inner(x), nn.TransformerEncoder(layer, 3))
@@ -112,6 +141,9 @@ OPERATORS = {
         *(x[None, None],) * 3, dropout_p=0.1
     ),
     "normalised": lambda x: F.layer_norm(F.normalize(x), (6,)),
+    "by each image": lambda x: F.instance_norm(x[None], weight=x[:, 0], bias=x[:, 1]),
+    "gated": lambda x: F.glu(x) * x.new_ones(3),
+    "reflected": lambda x: F.pad(x, (1, 2), mode="reflect"),
     "parts": lambda x: torch.cat([torch.tanh(each) for each in x.chunk(2, -1)]).softmax(-1),
 }
 
