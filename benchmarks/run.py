@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import advice
 import anatomy
 import children
 import large
@@ -26,6 +27,7 @@ import ranks
 import runners
 import saved
 import tables
+import theory
 import turns
 from measure import Failed, Run, measure
 
@@ -136,6 +138,8 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
     "saved": lambda quick, _: {"saved": saved.measure_all(quick=quick)},
+    "theory": lambda quick, _: {"theory": theory.measure_all(quick=quick)},
+    "advice": lambda quick, _: {"advice": advice.measure_all(quick=quick)},
     "anatomy": lambda quick, _: {"anatomy": anatomy.measure_all(quick=quick)},
     "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},
 }
@@ -165,6 +169,10 @@ def main() -> int:
         print(peaks.table(results["peaks"]))
     if "saved" in results:
         print(saved.table(results["saved"]))
+    if "theory" in results:
+        print(theory.table(results["theory"]))
+    if "advice" in results:
+        print(advice.table(results["advice"]))
     if "anatomy" in results:
         print(anatomy.table(results["anatomy"]))
     print(*failed, sep="\n", file=sys.stderr)

@@ -18,6 +18,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from measure import Failed
+
 BATCH = 2
 TOKENS = 32
 
@@ -112,7 +114,7 @@ def measure_all(*, quick: bool = False, models: list[str] | None = None) -> list
         command = [sys.executable, str(Path(__file__).resolve()), "--lines", *of_it]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
-            raise RuntimeError(f"{family}: {ran.stderr[-500:]}")
+            raise Failed(f"{family}: {ran.stderr[-500:]}")
         rows += [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
         print(f"saved        {family}", file=sys.stderr, flush=True)
     return rows
