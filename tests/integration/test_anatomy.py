@@ -251,7 +251,7 @@ def by_formula(name):
                    for i, each in enumerate(read.layers) if each.name != "(loss)"},
         "without": dict(turn.without),
         "phases": {each.path: [expected(read, each), dict(each.categories)]
-                   for each in read.phases},
+                   for each in reversed(read.phases)},
     }
 
 told, found = weighed("resnet", resnet)

@@ -88,7 +88,7 @@ def analyze(recording: Recording) -> Analysis:
         limits=recording.limits,
         headroom=headroom,
         death=death,
-        anatomy=take_apart(recording.anatomy, summaries, instances, start, recording.heaps),
+        anatomy=take_apart(recording.anatomy, summaries, instances, start, recording.heaps, host),
         devices=device_memories(recording, readings),
         snapshots=recording.snapshots,
         alive=recording.alive,

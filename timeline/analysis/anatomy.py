@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from timeline.analysis.expected import expected
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
+from timeline.analysis.readings import Readings
 from timeline.analysis.types import HOST, Instances, PhaseSummary
 from timeline.recording.anatomy import (
     CATEGORIES,
@@ -28,10 +31,14 @@ from timeline.units import format_bytes
 BEFORE = "before_model"
 FILES = "mapped_files"
 KEPT = "kept_by_malloc"
+KERNELS = "inside_kernels"
 UNEXPLAINED = "unexplained"
 
-PARTS = (BEFORE, *CATEGORIES, FILES, KEPT, UNEXPLAINED)
+PARTS = (BEFORE, *CATEGORIES, KERNELS, FILES, KEPT, UNEXPLAINED)
 """Of a peak, in the order in which every view shows them."""
+
+_SAME_PEAK = 256 << 10
+"""Moments within so many bytes are as high: of these the first counts."""
 
 _TOLD = 0.01
 """Of the growth: a smaller difference between the weighed step and others needs no sentence."""
@@ -124,6 +131,7 @@ def take_apart(
     instances: Instances,
     start_ns: int,
     heaps: Sequence[HeapLook] = (),
+    readings: Readings | None = None,
 ) -> Anatomized | None:
     """Take the peaks of a run's phases apart by its weighed step; None where none was.
 
@@ -133,14 +141,16 @@ def take_apart(
         instances: of the run, to tell the weighed step from those after it.
         start_ns: when the run began, monotonic: 0 of the instances' times.
         heaps: looks at the heap in later steps.
+        readings: all of the host's memory, with those that the sampler took during the step.
     """
     if weighed is None:
         return None
     peaks = {each.path: each.peak[HOST].bytes for each in phases if HOST in each.peak}
     highest: dict[str, WeighedPhase] = {}
     for each in weighed.phases:
+        each = _with_readings(each, readings)
         known = highest.get(each.path)
-        if each.path in peaks and (known is None or each.high > known.high):
+        if each.path in peaks and (known is None or each.high > known.high + _SAME_PEAK):
             highest[each.path] = each
     compositions = tuple(
         _composition(
@@ -162,6 +172,16 @@ def take_apart(
     return Anatomized(weighed, compositions, tuple(notes))
 
 
+def _with_readings(phase: WeighedPhase, readings: Readings | None) -> WeighedPhase:
+    """With how high memory went by the readings of others between its two moments."""
+    if readings is None or phase.after.t_ns <= phase.at.t_ns:
+        return phase
+    first, last = np.searchsorted(readings.t_ns, (phase.at.t_ns, phase.after.t_ns), side="right")
+    if last <= first:
+        return phase
+    return replace(phase, high=max(phase.high, int(readings.high[first:last].max())))
+
+
 def _composition(
     phase: WeighedPhase, weighed: Anatomy, peak: int, later: Later, theory: Mapping[str, int]
 ) -> Composition:
@@ -179,6 +199,7 @@ def _composition(
         # What torch was given more and resident memory did not follow came out of what was kept.
         reused = max((phase.rise or 0) - max(phase.high - at.rss, 0), 0)
         measured[KEPT] = max(at.free - reused, 0) - before.free + later.kept
+    measured[KERNELS] = _inside_kernels(phase)
     explained = sum(size for size in measured.values() if size is not None)
     measured[UNEXPLAINED] = peak - explained
     in_heap = None
@@ -207,6 +228,21 @@ def _composition(
         parts=tuple(parts),
         layers=tuple((weighed.layers[number], size) for number, size in known),
     )
+
+
+def _inside_kernels(phase: WeighedPhase) -> int | None:
+    """What memory rose beyond what torch asked for, between two moments, and was given back.
+
+    Kernels take buffers of their own for as long as they run, such as oneDNN's for a convolution in
+    another order. Where these come out of what malloc kept they are a part of that.
+    """
+    at, after = phase.at, phase.after
+    if phase.rise is None or phase.stays is None or UNKNOWN in (*_known(at), *_known(after)):
+        return None
+    beyond = max(phase.high - at.rss - phase.rise, 0)
+    files = max(after.file - at.file, 0)
+    others = max(after.in_use - at.in_use - phase.stays, 0)
+    return max(beyond - files - others, 0)
 
 
 def _known(moment: Moment) -> tuple[int, ...]:

@@ -51,11 +51,16 @@ NO_MOMENT = Moment(0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class WeighedPhase:
-    """One phase of the weighed step at its peak.
+    """One phase of the weighed step at its peak, or where its peak may have been.
+
+    The sampler takes the high-water mark, too: what it took is not in ``high``, and may have been
+    between ``at`` and ``after``. There may be several of one phase, the likeliest first.
 
     Attributes:
         path, what: the phase's path, and what more is known of it, such as a module's class.
         at: the last moment before the peak at which all was read.
+        after: the next moment at which all was read; where it was not kept, all is unknown.
+        stays: what torch's allocator gave more than at ``at`` until ``after``; None where unknown.
         begin, end: its first and last moment; where they were not kept, all is unknown.
         turn: how many backwards of the step had ended before it began.
         reached: the call of a layer that was under way at the peak, or whose backward was;
@@ -77,6 +82,8 @@ class WeighedPhase:
     shared: int
     categories: Mapping[str, int]
     layers: tuple[tuple[int, int], ...]
+    after: Moment = NO_MOMENT
+    stays: int | None = None
     begin: Moment = NO_MOMENT
     end: Moment = NO_MOMENT
     turn: int = 0
@@ -326,6 +333,8 @@ def _phase(document: Document) -> WeighedPhase:
         shared=max(_size(document, "shared", 0), 0),
         categories=_categories(document),
         layers=_pairs(document, "layers"),
+        after=_moment(document.inner("after")),
+        stays=document.integer("stays", None, -SIZE_LIMIT, SIZE_LIMIT),
         begin=_moment(document.inner("begin")),
         end=_moment(document.inner("end")),
         turn=document.integer("turn", 0),

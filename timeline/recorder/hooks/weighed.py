@@ -23,6 +23,11 @@ CATEGORIES = (
 _OPTIONS = ("momentum", "amsgrad", "centered")
 """Of optimizers, those that add to their state."""
 
+Pair = tuple[Tick, Tick]
+"""Two ticks, one after the other."""
+
+MOST_CANDIDATES = 8
+
 SAME_PEAK = 256 << 10
 """Stretches that went within so many bytes as high have the same peak: resident memory often stays
 where it is while what it holds changes."""
@@ -33,7 +38,10 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
     table = Table(weighing)
     untold = _saved_outside(weighing)
     phases = {
-        id(call): _phase(call, pieces, untold, table, weighing.given)
+        id(call): [
+            _phase(call, pair, pieces, untold, table, weighing.given)
+            for pair in _candidates(call.ticks)
+        ]
         for call, pieces in _in_turn(weighing)
     }
     document = {
@@ -43,7 +51,7 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
         "ended": time.monotonic_ns(),
         "spent": weighing.spent_ns,
         "before": before,
-        "phases": [phases[id(call)] for call in weighing.calls],
+        "phases": [each for call in weighing.calls for each in phases[id(call)]],
         **_whole(weighing, table),
     }
     write_json(directory, BREAKDOWN, document)
@@ -70,9 +78,14 @@ def _in_turn(weighing: Weighing) -> Iterator[tuple[Call, list[Any]]]:
 
 
 def _phase(
-    call: Call, pieces: list[Any], untold: set[int], table: Table, given: Given
+    call: Call,
+    pair: Pair,
+    pieces: list[Any],
+    untold: set[int],
+    table: Table,
+    given: Given,
 ) -> dict[str, object]:
-    at, after = _peak(call.ticks)
+    at, after = pair
     first = call.ticks[0]
     held = _held(pieces, at)
     rise: int | None = None
@@ -92,10 +105,12 @@ def _phase(
         "path": call.path,
         "what": call.what,
         "at": at.read,
+        "after": after.read,
         "begin": first.read,
         "end": call.ticks[-1].read,
         "high": max(after.read["high"], after.read["rss"], at.read["rss"]),
         "rise": rise,
+        "stays": None if rise is None else (after.held or 0) - (at.held or 0),
         "turn": call.turn,
         "reached": _reached(call, pieces, at, after, given),
         "asked": call.asked,
@@ -124,21 +139,34 @@ def _reached(call: Call, pieces: list[Any], at: Tick, after: Tick, given: Given)
     )
 
 
-def _peak(ticks: list[Tick]) -> tuple[Tick, Tick]:
-    """The two ticks between which memory went highest; where that is often, with most in use."""
+def _candidates(ticks: list[Tick]) -> list[Pair]:
+    """The ticks between which memory went highest; where that is often, with most in use.
+
+    Then those between which it may have gone higher than these readings tell: the sampler takes
+    the high-water mark, too, and what it took is in its rows. Who reads the recording has both.
+    """
     pairs = list(zip(ticks, ticks[1:], strict=False))  # noqa: RUF007 - itertools is one more
     pairs = pairs or [(ticks[0], ticks[0])]
 
-    def high(pair: tuple[Tick, Tick]) -> int:
+    def high(pair: Pair) -> int:
         return max(pair[0].read["rss"], pair[1].read["high"], pair[1].read["rss"])
 
-    def in_use(pair: tuple[Tick, Tick]) -> int:
+    def risen(pair: Pair) -> int:
         at, after = pair
-        risen = (after.most or 0) - (at.held or 0)
-        return (at.held or 0 if at.held is not None else at.read["in_use"]) + max(risen, 0)
+        return max((after.most or 0) - (at.held or 0), 0) if after is not at else 0
+
+    def in_use(pair: Pair) -> int:
+        at = pair[0]
+        return (at.held or 0 if at.held is not None else at.read["in_use"]) + risen(pair)
 
     top = max(map(high, pairs))
-    return max((pair for pair in pairs if high(pair) >= top - SAME_PEAK), key=in_use)
+    first = max((pair for pair in pairs if high(pair) >= top - SAME_PEAK), key=in_use)
+
+    def most(pair: Pair) -> int:
+        return pair[0].read["rss"] + risen(pair)
+
+    higher = [pair for pair in pairs if pair is not first and most(pair) > top + SAME_PEAK]
+    return [first, *sorted(higher, key=most, reverse=True)[:MOST_CANDIDATES]]
 
 
 def _is_there(piece: Any, tick: Tick) -> bool:

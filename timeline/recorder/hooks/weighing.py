@@ -20,7 +20,7 @@ from _thread import get_ident
 from bisect import bisect_right
 from typing import Any
 
-from timeline.recorder.hooks.allocations import Allocations
+from timeline.recorder.hooks.allocations import Allocations, operators_told
 from timeline.recorder.hooks.given import Given
 from timeline.recorder.hooks.graph import held_by, nodes_of
 from timeline.recorder.hooks.heap import heap_reader
@@ -174,6 +174,7 @@ class Weighing:
         self._next_ns = 0
         self._busy = False
         self._allocations: Allocations | None = None
+        self._told: bool | None = None  # whether operators are, where nobody weighs
         self._stretch: list[Tick] = []
         self._index: dict[int, int] = {}
         self._inside: list[int] = []
@@ -292,8 +293,10 @@ class Weighing:
         call.turn, call.asked = self.given.turn, self._asked
         self._open.append(call)
         if outermost:
+            if self._told is None:
+                self._told = operators_told()
             self._stretch = []
-            self._allocations = Allocations()
+            self._allocations = Allocations(told=self._told)
             if told:
                 self._allocations.start()
             else:

@@ -1,0 +1,84 @@
+"""Where in the weighed step its peak was, and what kernels took for themselves then."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from timeline.analysis.anatomy import take_apart
+from timeline.analysis.readings import merge
+from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
+from timeline.recording.anatomy import CATEGORIES, Anatomy, Moment, WeighedPhase
+from timeline.recording.types import Channel, Marks, Series
+
+MIB = 1 << 20
+PATH = "step/backward"
+
+
+def moment(t, rss, in_use=100, file=10):
+    return Moment(t, rss * MIB, file * MIB, in_use * MIB, 50 * MIB)
+
+
+def phase(at, after, high, rise, stays=0, **sizes):
+    held = {**dict.fromkeys(CATEGORIES, 0), **{name: size * MIB for name, size in sizes.items()}}
+    return WeighedPhase(
+        PATH, "", at, high * MIB, rise * MIB, 0, held, (), after=after, stays=stays * MIB
+    )
+
+
+def rows(*pairs):
+    """What the sampler read: (t, high in MiB)."""
+    t = np.array([each for each, _ in pairs])
+    high = np.array([each for _, each in pairs]) * MIB
+    none = np.zeros(len(pairs), np.uint32)
+    return Series(Channel(HOST, "byte", "linux", True), t, t, high, high, none.astype(np.int64))
+
+
+def taken_apart(phases, peak, sampled=((1, 1),)):
+    one, no = np.array([0]), np.zeros(1, bool)
+    instances = Instances(
+        one, one, one + 90, no, one, one - 1, one, one, np.array([peak * MIB]), one, ~no, {},
+        (PATH,),
+    )  # fmt: skip
+    summary = PhaseSummary(PATH, 1, 0, 90, 1.0, 0, {HOST: PhasePeak(peak * MIB, 0, 0, True, 0)})
+    before = Moment(0, 200 * MIB, 10 * MIB, 20 * MIB, 10 * MIB)
+    step = Anatomy(2, 0, 90, 1, before, 0, tuple(phases), {}, (), 0, (), (), ("cpu",), ())
+    readings = merge(rows(*sampled), Marks.none())
+    (found,) = take_apart(step, (summary,), instances, 0, (), readings).phases
+    return found
+
+
+LIKELY = phase(moment(10, 400), moment(20, 416), 416, 16, temporary=40)
+OTHER = phase(moment(30, 416), moment(40, 400), 420, 16, temporary=56)
+
+
+def test_a_peak_that_the_sampler_took_is_found_where_it_was():
+    assert taken_apart([LIKELY, OTHER], 420).weighed == 420 * MIB
+    found = taken_apart([LIKELY, OTHER], 432, ((12, 410), (35, 432)))
+    assert found.weighed == 432 * MIB
+    assert found.higher == 0
+    assert found["temporary"].measured == 56 * MIB
+
+
+def test_where_the_sampler_took_nothing_higher_the_likeliest_counts():
+    same = replace(OTHER, high=416 * MIB)
+    assert taken_apart([LIKELY, same], 416)["temporary"].measured == 40 * MIB
+
+
+@pytest.mark.parametrize(
+    ("after", "stays", "inside"),
+    [
+        (moment(20, 400), 0, 14),  # given back
+        (moment(20, 400, in_use=105), 5, 14),  # torch's own is still there
+        (moment(20, 400, in_use=105), 0, 9),  # somebody else's is
+        (moment(20, 400, file=13), 0, 11),  # a library's pages came in
+    ],
+)
+def test_what_rose_beyond_what_torch_asked_for_was_inside_kernels(after, stays, inside):
+    found = taken_apart([phase(moment(10, 400), after, 430, 16, stays)], 430)
+    assert found["inside_kernels"].measured == inside * MIB
+
+
+def test_where_less_rose_than_torch_asked_for_nothing_is_said_to_be_inside_kernels():
+    found = taken_apart([phase(moment(10, 400), moment(20, 400), 410, 16)], 410)
+    assert found["inside_kernels"].measured == 0
