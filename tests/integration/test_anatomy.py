@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from running import run
 
+import timeline
+from timeline.views.parts import at_the_peak, share_unexplained
+
 pytestmark = pytest.mark.torch
 
 IDENTICAL = """
@@ -439,3 +442,37 @@ def test_every_kind_of_program_is_weighed_or_says_why_not(tmp_path: Path) -> Non
     assert out["no_module"][0]["categories"]["activation"] > 0
     assert paths("failing") == ["forward", "forward", "backward", "optimizer"]
     assert out["profiled"][0]["not_counted"] == ["temporaries: the program's own profiler began"]
+
+
+RESNET = """
+import torch, torchvision
+torch.manual_seed(0)
+model = torchvision.models.resnet18(num_classes=10)
+optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+loss_of = torch.nn.CrossEntropyLoss()
+for step in range(5):
+    images, labels = torch.randn(32, 3, 64, 64), torch.randint(10, (32,))
+    optimizer.zero_grad()
+    loss_of(model(images), labels).backward()
+    optimizer.step()
+"""
+
+
+def test_of_a_recorded_resnet_at_most_a_twentieth_is_unexplained(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(RESNET)
+    ended = run(
+        [sys.executable, "-m", "timeline", "--no-charts", "-o", "rec", "train.py"], cwd=tmp_path
+    )
+    assert ended.code == 0, ended.stderr
+    analysis = timeline.analyze(timeline.load(tmp_path / "rec"))
+    assert analysis.anatomy is not None
+    peak = at_the_peak(analysis, analysis.anatomy)
+    assert peak is not None
+    share = share_unexplained(peak)
+    assert share is not None
+    assert share <= 0.05, (peak, analysis.anatomy.notes)
+    # All the parts, and nothing else, add up to the peak; theory says its part of them.
+    assert sum(part.measured or 0 for part in peak.parts) == peak.peak
+    for name in ("parameter", "optimizer_state"):
+        assert peak[name].residual == 0
+    assert peak["activation"].estimated is not None or peak.path == "step/optimizer"
