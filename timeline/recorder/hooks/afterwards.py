@@ -45,15 +45,17 @@ class Afterwards:
 
     def look(self) -> State | None:
         """The heap now; None where enough was spent, or where it cannot be read."""
-        now = time.monotonic_ns()
-        if self._spent_ns > AT_ONCE_NS + (now - self._since_ns) // SHARE:
+        since = time.monotonic_ns() - self._since_ns
+        if self._spent_ns > AT_ONCE_NS + since // SHARE:
             return None
+        # By the thread's own time: on a busy machine another process may run in the midst of it.
+        began = time.thread_time_ns()
         try:
             state = self._state()
         except (OSError, ValueError, IndexError):  # a program that closes every descriptor
             self.paths.clear()
             return None
-        self._spent_ns += time.monotonic_ns() - now
+        self._spent_ns += time.thread_time_ns() - began
         return state
 
     def ends(self, path: str, number: int, begin: State) -> None:
@@ -61,7 +63,7 @@ class Afterwards:
         end = self.look()
         if end is None:
             return
-        size = end[0] + end[1]
+        size = max(begin[0] + begin[1], end[0] + end[1])
         if size >= self._largest.get(path, 0) + LARGER:
             self._largest[path] = size
             self._session.heap(number, begin, end)
