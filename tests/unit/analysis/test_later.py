@@ -20,7 +20,7 @@ def phase(path=PATH):
         replace(each, file=each.file * MIB, in_use=each.in_use * MIB, free=each.free * MIB)
         for each in (begin, end)
     )
-    return WeighedPhase(path, "", NO_MOMENT, 500 * MIB, 0, 0, sizes, (), begin, end)
+    return WeighedPhase(path, "", NO_MOMENT, 500 * MIB, 0, 0, sizes, (), begin=begin, end=end)
 
 
 def instances(*peaks, path=PATH):
