@@ -289,6 +289,8 @@ def test_a_size_that_depends_on_values_is_the_largest_and_its_line_is_named(told
         ("import torch\ntorch.nn.Linear(4, 4).to('cuda:7')", "invalid device ordinal"),
         ("import multiprocessing as m\nif __name__ == '__main__':\n    m.Pool(2)",
          "starts no process"),
+        ("import multiprocessing as m\nif __name__ == '__main__':\n"
+         "    m.get_context('spawn').Pool(2)", "starts no process"),
         ("import urllib.request as u\nu.urlopen('http://example.com')", "opens no connection"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
     ],

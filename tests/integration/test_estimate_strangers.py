@@ -209,7 +209,7 @@ for epoch in range(100):
     )
     said = " ".join(found["assumptions"])
     assert "saves a model, which has no values" in said
-    assert "differ, from [8, " in said
+    assert "differ (from [8, " in said
 
 
 def test_data_that_would_be_downloaded_are_asked_for_in_one_sentence(estimate):

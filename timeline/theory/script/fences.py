@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import multiprocessing.util
 import os
 import shutil
 import sys
@@ -176,6 +177,17 @@ def _others(note: Callable[[str], None]) -> None:
         raise Refused(f"an estimate opens no connection and starts no process{asked}")
 
     sys.addaudithook(heard)
+    util: Any = multiprocessing.util
+    started = util.spawnv_passfds
+
+    def spawned(path: Any, args: Any, passed: Any) -> Any:
+        # Of the ways to start a process the only one without an event of its own.
+        if any("resource_tracker" in os.fsdecode(each) for each in args):
+            return started(path, args, passed)
+        note("the script wanted another process, which was refused")
+        raise Refused("an estimate opens no connection and starts no process")
+
+    util.spawnv_passfds = spawned
 
 
 def _asked(event: str, args: Any) -> str:

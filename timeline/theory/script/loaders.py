@@ -73,8 +73,8 @@ class Feed:
             return f"every batch is like the first: {shapes_of(batches[0])}"
         smallest = min(batches, key=size_of)
         return (
-            f"the batches of the loader at {line()} differ, from {shapes_of(smallest)} to "
-            f"{shapes_of(self._largest)}: its first {len(batches)} are followed, and then the one "
+            f"the batches of the loader at {line()} differ (from {shapes_of(smallest)} to "
+            f"{shapes_of(self._largest)}): its first {len(batches)} are followed, and then the one "
             "that needs the most again and again; a larger one would need more"
         )
 
@@ -184,4 +184,4 @@ def shapes_of(batch: Any) -> str:
     """The shapes of a batch in a few words."""
     shapes = [f"{list(each.shape)}" for each in tensors_in(batch)]
     more = f" and {len(shapes) - 4} more" if len(shapes) > 4 else ""
-    return ", ".join(shapes[:4]) + more if shapes else "no tensors"
+    return ", ".join(shapes[:4]) + more if shapes else f"{size_of(batch)} signs"
