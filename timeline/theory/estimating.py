@@ -113,10 +113,16 @@ def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> T
         floating = subject.floating()
         with following(platform, mode) as taping:
             taping.begin("load")
-            move(taping, copy)
+            torchs = isinstance(copy, torch.nn.Module)  # a Keras model is called by a function
+            if torchs:
+                move(taping, copy)
+            else:
+                for part in subject.parts:
+                    taping.is_("parameter", part.parameters.values())
+                    taping.is_("buffer", part.buffers)
             if made is not None:
                 as_on_cuda(made, taping)
-            stop = taping.watch(copy)
+            stop = taping.watch(copy) if torchs else lambda: None
             try:
                 train(
                     taping,
