@@ -12,7 +12,7 @@ from timeline.analysis.anatomy import take_apart
 from timeline.analysis.death import clock_notes, find_death
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
-from timeline.analysis.readings import Readings, first_largest, held, merge
+from timeline.analysis.readings import NO_CEILING, Readings, first_largest, held, merge
 from timeline.analysis.types import (
     HOST,
     Analysis,
@@ -43,13 +43,14 @@ def analyze(recording: Recording) -> Analysis:
     host = merge(recording.series.get(HOST), marks)
     readings = {name: host if name == HOST else merged(recording, name) for name in names}
     spans, begins, parent = phases.pair(marks, host, end)
-    peaks = phases.measure(spans, host)
+    most = _most(recording.series.get(HOST), host, run)
+    peaks = phases.measure(spans, host, most)
     instances = _instances(marks, spans, begins, parent, peaks, start)
     channels = tuple(
         _channel(recording.series[name], readings[name], instances, run, marks) for name in names
     )
     summaries = phases.summarize(instances, spans, peaks, host, (start, end))
-    outside = phases.outside(spans, (start, end), host)
+    outside = phases.outside(spans, (start, end), host, most=most)
     if HOST not in recording.series and not len(instances):
         outside = None  # of memory that was not recorded there is nothing to say
     reason = _not_exact(recording.series.get(HOST))
@@ -149,17 +150,7 @@ def _channel(
         return ChannelSummary(channel, len(series), 0, 0, None, False, "nothing was read", 0, 0)
     top = first_largest(readings.high, 0, len(readings))
     at = int(readings.t_ns[top]) - start
-    exact, reason = channel.exact, channel.reason
-    # The first reading covers all the time before it, known or not.
-    above = int((readings.ceiling > readings.high[top]).sum())
-    if exact and above:
-        exact = False
-        reason = f"{above} of {len(readings)} readings leave it open whether there was more"
-    if channel.name != HOST:
-        # The kernel's word after the end is of the host's memory.
-        run = replace(run, last=0)
-    if exact and (unseen := _unseen_end(run, int(readings.t_ns[-1]), int(readings.high[top]))):
-        exact, reason = False, unseen
+    reason = _open_above(series, readings, run, int(readings.high[top]))
     steps = np.diff(series.t_ns)
     return ChannelSummary(
         channel=channel,
@@ -167,11 +158,34 @@ def _channel(
         peak=int(readings.high[top]),
         peak_ns=at,
         peak_phase=_innermost(instances, at),
-        exact=exact,
-        reason=reason,
+        exact=channel.exact and not reason,
+        reason=reason or channel.reason,
         baseline=_baseline(series, readings, marks),
         longest_gap_ns=int(steps.max()) if len(steps) else 0,
     )
+
+
+def _open_above(series: Series, readings: Readings, run: Run, top: int) -> str:
+    """Why a channel may have been above its largest reading; empty where it surely was not."""
+    channel = series.channel
+    if not channel.exact:
+        return channel.reason
+    # The first reading covers all the time before it, known or not.
+    above = int((readings.ceiling > top).sum())
+    if above:
+        return f"{above} of {len(readings)} readings leave it open whether there was more"
+    if channel.name != HOST:
+        # The kernel's word after the end is of the host's memory.
+        run = replace(run, last=0)
+    return _unseen_end(run, int(readings.t_ns[-1]), top)
+
+
+def _most(series: Series | None, readings: Readings, run: Run) -> int:
+    """What the host's memory surely never went above, in bytes: the run's peak, if it is exact."""
+    if series is None or not series.channel.exact or not len(readings):
+        return NO_CEILING
+    top = int(readings.high.max())
+    return NO_CEILING if _open_above(series, readings, run, top) else top
 
 
 def _baseline(series: Series, readings: Readings, marks: Marks) -> int:

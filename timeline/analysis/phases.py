@@ -113,8 +113,14 @@ def _looked_after(t_ns: Ints, readings: Readings) -> Ints:
     return place + (np.append(readings.begun_ns, _ANY)[place] < t_ns)
 
 
-def measure(spans: Spans, readings: Readings) -> Peaks:
-    """The peak of every span: the largest reading after its begin, up to and with its end."""
+def measure(spans: Spans, readings: Readings, most: int = NO_CEILING) -> Peaks:
+    """The peak of every span: the largest reading after its begin, up to and with its end.
+
+    Args:
+        spans: what to measure.
+        readings: of one channel.
+        most: what the channel surely never went above, in bytes.
+    """
     n = len(readings)
     start, stop = spans.start, spans.stop
     if n == 0:
@@ -139,6 +145,7 @@ def measure(spans: Spans, readings: Readings) -> Peaks:
     until = np.minimum(np.maximum(until, since), n)
     covered &= all_true(readings.placed, since, until)
     bound = np.where(covered, largest(readings.ceiling, since, until), NO_CEILING)
+    bound = np.minimum(bound, most)
     seen = all_true(readings.ceiling == readings.high, since, until)
     closed = spans.begun & spans.ended & covered & seen
     return Peaks(peak, before, after, closed | (bound <= peak), bound)
@@ -195,9 +202,16 @@ def summarize(
 
 
 def outside(
-    spans: Spans, run: tuple[int, int], readings: Readings, channel: str = HOST
+    spans: Spans,
+    run: tuple[int, int],
+    readings: Readings,
+    channel: str = HOST,
+    most: int = NO_CEILING,
 ) -> PhaseSummary | None:
-    """The time in no phase, as one more summary; None where the phases cover everything."""
+    """The time in no phase, as one more summary; None where the phases cover everything.
+
+    ``most`` is what the channel surely never went above, in bytes.
+    """
     run_begin, run_end = run
     order = np.argsort(spans.begin_ns, kind="stable")
     reach = np.maximum.accumulate(spans.end_ns[order]) if len(order) else spans.end_ns
@@ -224,7 +238,7 @@ def outside(
     # here as of the whole run.
     free.start[0], free.begun[0] = 0, True
     free.stop[-1], free.ended[-1] = len(readings), True
-    peaks = measure(free, readings)
+    peaks = measure(free, readings, most)
     return _summary(OUTSIDE, some, free, peaks, readings, run, channel)
 
 

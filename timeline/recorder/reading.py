@@ -94,12 +94,13 @@ class OwnMemory:
         # One thread after the other: what one has taken from the mark must not get its time after
         # another's reading, which would no longer see it.
         with self._one_at_a_time:
+            begun = now()
             # RSS first: pread lets go of the GIL, and what comes after it is short. Another thread
             # of this program may still run for a moment before the reset, since write lets go of
             # the GIL too (and under the floor one more pread): what it takes and gives back there
             # is lost.
             rss = int(pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
-            begun = now()
+            asked = now()
             before = _getrusage(0)
             high_kib = before.ru_maxrss
             if high_kib <= self._floor_kib:
@@ -108,16 +109,22 @@ class OwnMemory:
                 rss = _status_kib(status, b"VmRSS:") << 10
             write(self._clear_refs, b"5")
             t = now()
+            unseen = 0
+            if t - begun > _INTERRUPTED_NS:
+                after = _getrusage(0)
+                if t - asked > _INTERRUPTED_NS:
+                    # RSS cannot have grown without a page fault, by whichever thread.
+                    faults = after.ru_minflt + after.ru_majflt
+                    unseen = (faults - before.ru_minflt - before.ru_majflt) * _FAULT_BYTES
+                if after.ru_maxrss > self._floor_kib:
+                    # Whoever waits for the GIL after pread holds the RSS of long ago: among many
+                    # threads of half a second. The mark that was just reset is that of now, and
+                    # getrusage keeps the GIL.
+                    rss, t = after.ru_maxrss << 10, now()
             # The two counters are read by different kernel paths, up to some hundred KiB apart.
             high = high_kib << 10
             if high < rss:
                 high = rss
-            unseen = 0
-            if t - begun > _INTERRUPTED_NS:
-                # RSS cannot have grown without a page fault, by whichever thread.
-                after = _getrusage(0)
-                faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
-                unseen = faults * _FAULT_BYTES
             if high > self.overall:
                 self.overall = high
             return begun, t, rss, high, unseen

@@ -195,7 +195,9 @@ class Recorder:
         if self._state != _RUNNING:
             return
         running = self._running
-        if kind is not None and running is not None and running.session is not None:
+        # A generator that is closed before its end, as by a break, ends well.
+        ends_well = kind is None or issubclass(kind, GeneratorExit)
+        if kind is not None and not ends_well and running and running.session is not None:
             running.session.fact("exception", kind.__name__)
             if error is not None:
                 running.session.error(error)

@@ -17,6 +17,7 @@ from timeline.recording.documents import Document, clean, read_document
 from timeline.recording.events import Events
 from timeline.recording.format import (
     FORMAT_VERSION,
+    LIMIT,
     META,
     SNAPSHOTS,
     SUMMARY,
@@ -196,11 +197,18 @@ def _without_the_lost(
     """The series, of which ``host.rss`` is not exact where a reading of it was lost.
 
     Every reading takes the high-water mark and resets it, so a lost one is a lost peak, and
-    nothing that is left tells when it was.
+    nothing that is left tells when it was. But a sampler that was killed loses one at most, and
+    that after its last row.
     """
     host = series.get("host.rss")
     if host is None or ending.end == "running":
         return series
+    killed = ending.end == "cut-off" or ending.summary.text("sampler") == "lost"
+    if killed and host.channel.exact and len(host):
+        unseen = host.unseen.copy()
+        unseen[-1] = LIMIT
+        host = replace(host, unseen=unseen)
+        series = {**series, "host.rss": host}
     marks = events_name(meta.integer("pid", events.pid))
     sizes = ending.summary.inner("events")
     there = marks in names
@@ -211,7 +219,8 @@ def _without_the_lost(
         damage.append(f"{marks} is cut: {size - events.sizes[marks]} bytes are not there")
     lost = [s for s in damage if s.startswith((samples_name("host"), "host.rss", marks))]
     # A row or a line that could not be written was a reading too.
-    lost += [s for s in missing if s.startswith((samples_name("host"), *LOST))]
+    of_recorder = LOST if not killed else LOST[1:]
+    lost += [s for s in missing if s.startswith((samples_name("host"), *of_recorder))]
     if there and ending.end == "exited" and not events.closed:
         damage.append(NO_END)
         # A file cut between two lines looks the same, unless its size was written down.

@@ -293,8 +293,25 @@ def test_a_phase_without_any_reading_inside_says_so():
     assert analysis.instances.exact.tolist() == [False]
 
 
+def test_a_phase_with_the_exact_peak_of_the_run_is_exact_whatever_its_borders_tell():
+    world = World()
+    world.begin("a", False)
+    world.change(400)
+    world.sample()
+    world.change(50)
+    world.end("a", False)
+    world.sample()
+    analysis = analyze(world.recording())
+    assert analysis.channels[0].exact
+    assert analysis.channels[0].peak == analysis.phases[0].peak[HOST].bytes == 400
+    assert analysis.phases[0].peak[HOST].exact
+    assert not analysis.phases[0].reason
+
+
 def test_an_open_phase_reaches_to_the_end_and_is_not_exact():
     world = World()
+    world.change(500)
+    world.change(100)
     world.begin("a", True)
     world.change(400)
     world.sample()

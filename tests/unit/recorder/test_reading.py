@@ -63,15 +63,39 @@ def test_the_mark_is_never_under_the_rss(own):
 def test_what_one_thread_takes_is_not_dated_after_another_threads_reading(own):
     others = []
     other = threading.Thread(target=lambda: others.append(own.read()))
-    clock = iter((time.monotonic_ns, lambda: other.start() or other.join(0.2)))
+    calls = []
 
     def now():
-        next(clock)()
+        calls.append(None)
+        if len(calls) == 3:  # after the reset
+            other.start()
+            other.join(0.2)
         return time.monotonic_ns()
 
     _, t, _, _, _ = own.read(now)
     other.join()
     assert others[0][1] > t
+
+
+def test_a_thread_that_is_held_up_in_a_reading_tells_the_memory_of_its_time(own):
+    own.read()
+    held = []
+
+    def now():
+        # As after pread, when others have the GIL: the second call comes right behind it.
+        if len(held) == 1:
+            held.append(bytearray(b"x") * (60 * MiB))
+            time.sleep(0.01)
+        else:
+            held.append(None)
+        return time.monotonic_ns()
+
+    before = own.read()[2]
+    begun, t, rss, high, unseen = own.read(now)
+    assert t - begun > 10_000_000
+    assert rss - before > 50 * MiB
+    assert high >= rss
+    assert unseen == 0
 
 
 def test_the_largest_of_all_readings_is_kept(own):
