@@ -22,7 +22,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 demo: $(VENV)/.demo
-	@echo "Recording examples/train_resnet18.py: about a minute on two cores."
+	@echo "Recording examples/train_resnet18.py: half a minute on two cores that are free."
 	$(BIN)/python -m timeline -o demo.timeline --force examples/train_resnet18.py
 	@echo
 	@echo "The recording is the directory demo.timeline:"

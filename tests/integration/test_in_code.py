@@ -173,6 +173,21 @@ def test_two_threads_that_call_at_once_share_one_recording(run_code, tmp_path):
     assert recording.run.end == "exited"
 
 
+def test_a_generator_that_is_left_early_ended_well(run_code, tmp_path):
+    run_code(
+        "import timeline\n"
+        "@timeline.record(charts=False, directory='left')\n"
+        "def batches():\n"
+        "    for i in range(3):\n"
+        "        yield i\n"
+        "for i in batches():\n"
+        "    break\n"
+    )
+    recording = load(tmp_path / "left")
+    assert recording.raised is None
+    assert begun(recording) == ["batches"]
+
+
 def test_async_functions_and_generators_record_too(run_code, tmp_path):
     run_code(
         "import asyncio, timeline\n"

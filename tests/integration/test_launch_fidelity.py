@@ -327,6 +327,12 @@ def test_options_of_python_are_passed_on(flags, write_script, run_python, run_ti
         both(run_python, run_timeline, script, "a", flags=flags)
 
 
+def test_a_script_whose_name_looks_like_an_option_runs(run_python, run_timeline, tmp_path):
+    (tmp_path / "-dash.py").write_text("import sys\nprint(sys.argv, sys.orig_argv[1:])\n")
+    plain, _ = both(run_python, run_timeline, "--", "-dash.py", "-x")
+    assert "['-dash.py', '-x']" in plain.stdout
+
+
 def test_standard_input_reaches_the_program(write_script, run_python, run_timeline):
     script = write_script("import sys\nprint(input('name? '), sys.stdin.read().upper())")
     both(run_python, run_timeline, script, input="one\ntwo\nthree")

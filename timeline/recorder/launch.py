@@ -101,7 +101,9 @@ def run(
         if exact:
             missing.append("the program's own ru_maxrss: it tells the peak since our last reading")
     with Forwarding() as signals:
-        process = _start([*interpreter_options(), *target], environment)
+        # A script whose name looks like an option; the word is not in the program's sys.argv.
+        ends = ["--"] if target[0].startswith("-") and target[0] != "-m" else []
+        process = _start([*interpreter_options(), *ends, *target], environment)
         signals.to(process.pid)
         beside = None
         try:
