@@ -63,15 +63,15 @@ def estimate_row(row, peers, ask_cudnn):
             return free
         return predict(tape, title=row.model, card=row.gpu, steps=xmem.STEPS, capacity=room)
 
-    alone = within(whole)
-    made = within(whole - ELSEWHERE.get((row.generation, row.gpu.name), 0))
+    made = within(whole)
+    shared = within(whole - ELSEWHERE.get((row.generation, row.gpu.name), 0))
     took = time.perf_counter() - started
     found = {
         "number": row.number,
         "estimated": made.peak_reserved + KERNELS,
         "low": made.reserved.low,
         "high": made.reserved.high + 2 * KERNELS,
-        "alone": alone.peak_reserved + KERNELS,
+        "shared": shared.peak_reserved + KERNELS,
         "fits": made.fits,
         "seconds": took,
     }
@@ -137,8 +137,8 @@ def report(rows, by_key, peers):
     for kind in ("CNN", "Transformer"):
         chosen = [r for r in rows if r.kind == kind and not r.out_of_memory]
         if chosen:
-            pairs = [({"estimated": by_key[r.key]["alone"]}, r.measured) for r in chosen]
-            _line(f"{kind}, the card its own", pairs)
+            pairs = [({"estimated": by_key[r.key]["shared"]}, r.measured) for r in chosen]
+            _line(f"{kind}, 850 MiB elsewhere", pairs)
     for peer in ("xmem", *(("mem_tracker", "torchinfo", "accelerate") if peers else ())):
         for kind in ("CNN", "Transformer"):
             pairs = []
