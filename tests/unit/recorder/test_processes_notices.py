@@ -70,7 +70,7 @@ class Program:
         return json.loads(self.process.stdout.readline())
 
     def lines(self):
-        """By pid, the line of each child found, and that of its end."""
+        """By pid, the line of each child found, with its last name, and that of its end."""
         self.family.look(all=False)
         self.family.read()
         self.family.close()
@@ -78,7 +78,11 @@ class Program:
         path = self.directory / "processes.jsonl"
         lines = [json.loads(each) for each in path.open()] if path.exists() else []
         gone = {each["i"]: each for each in lines if each["k"] == "gone"}
-        return {each["pid"]: (each, gone.get(each["i"])) for each in lines if each["k"] == "found"}
+        found = {each["i"]: each for each in lines if each["k"] == "found"}
+        for each in lines:
+            if each["k"] == "runs":
+                found[each["i"]]["name"] = each["name"]
+        return {each["pid"]: (each, gone.get(number)) for number, each in found.items()}
 
 
 @pytest.fixture
