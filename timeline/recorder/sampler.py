@@ -42,7 +42,7 @@ class Sampler:
         wait: Callable[[float], bool],
         share: float = 0.0,
         spent: Callable[[], int] = int,
-        paused: Callable[[], int] = int,
+        paused: Callable[[], int] | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -77,29 +77,36 @@ class Sampler:
         Returns:
             False if a row could not be kept, else True.
         """
-        start = looked = self._now()
+        # Beside a program that keeps the caches to itself each name that is looked up costs.
+        read, emit, clock, wait, paused = (
+            self._probe.read, self._emit, self._now, self._wait, self._paused,
+        )  # fmt: skip
+        interval, share = self._interval, self._share
+        start = looked = clock()
         spent = self._spent()
         ended = False
         while True:
-            sample = self._probe.read()
+            sample = read()
             if sample is None:
                 return True
-            if sample and not self._emit(*sample):
+            if sample and not emit(*sample):
                 return False
-            now = self._now()
-            ahead = self._interval - (now - start) % self._interval + self._paused()
-            if self._share:
+            now = clock()
+            ahead = interval - (now - start) % interval
+            if paused is not None:
+                ahead += paused()
+            if share:
                 before, spent = spent, self._spent()
                 rest = self._rest(now - looked, spent - before, ahead)
                 looked = now
                 # Whoever wakes it does so for the next reading, not for one that is not earned yet.
                 until = now + rest
                 while now < until and not ended:
-                    ended = self._wait((until - now) / 1e9)
-                    now = self._now()
-            if ended or self._wait(ahead / 1e9):
-                last = self._probe.read()
-                return not last or self._emit(*last)
+                    ended = wait((until - now) / 1e9)
+                    now = clock()
+            if ended or wait(ahead / 1e9):
+                last = read()
+                return not last or emit(*last)
 
     def _rest(self, passed: int, spent: int, ahead: int) -> int:
         """How long to wait beyond ``ahead``, in whole intervals, until what was spent is earned."""

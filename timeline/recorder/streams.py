@@ -260,7 +260,7 @@ class Hosted:
             wait=self.told.wait,
             share=stream.share,
             spent=time.thread_time_ns,
-            paused=getattr(stream, "pauses", int),
+            paused=getattr(stream, "pauses", None),
         )
         try:
             if not sampler.run():

@@ -69,6 +69,7 @@ class LinuxProbe:
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
         self._huge_faults = _huge_faults()
         self._resets = False
+        self._noted = 0
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -87,17 +88,20 @@ class LinuxProbe:
         """One sample, and a reset of the mark where it stands above the RSS; None if it is gone."""
         try:
             if not self._resets:
-                begun = self._now()
-                rss, high = _rss_and_high(os.pread(self._status, 4096, 0))
-                t = self._now()
+                now = self._now
+                begun = now()
+                status = os.pread(self._status, 4096, 0)
+                t = now()
+                rss, high = _rss_and_high(status)
                 if rss == 0:
                     return None
                 if not self.exact:
                     return t, t - begun, 0, rss << 10, -1
                 if high <= rss + RESET_OVER_KIB:
-                    if self._overall is not None:
-                        self._overall.note(max(rss, high) << 10)
-                    return t, t - begun, HIGH_IS_KNOWN, rss << 10, max(rss, high) << 10
+                    most = (high if high > rss else rss) << 10
+                    if most > self._noted:
+                        self._note(most)
+                    return t, t - begun, HIGH_IS_KNOWN, rss << 10, most
             return self._read_and_reset()
         except OSError:
             # ESRCH. A process that has ended but was not waited for has no VmRSS line, which is 0.
@@ -111,9 +115,10 @@ class LinuxProbe:
         t = self._now()
         if rss == 0:
             return None
-        if self._overall is not None:
+        most = (high if high > rss else rss) << 10
+        if most > self._noted:
             # Before a reset: between the two the program must not see a smaller peak.
-            self._overall.note(max(rss, high) << 10)
+            self._note(most)
         # A reset is mostly followed by another: then a sample reads once. Beside a program that
         # keeps the caches to itself each read of these files takes 40 us.
         self._resets = high > rss + RESET_OVER_KIB
@@ -127,10 +132,15 @@ class LinuxProbe:
                 small = before == self._huge_faults is not None
                 most_kib = SMALL_FAULT_KIB if small else HUGE_FAULT_KIB
                 faults = _faults(os.pread(self._stat, 1024, 0)) - _faults(stat)
-                most = -(-faults * most_kib * 1024 // UNSEEN_UNIT)
-                if most:
-                    flags |= BLIND | min(most, UNSEEN_MOST) << UNSEEN_SHIFT
-        return t, t - begun, flags, rss << 10, max(rss, high) << 10
+                unseen = -(-faults * most_kib * 1024 // UNSEEN_UNIT)
+                if unseen:
+                    flags |= BLIND | min(unseen, UNSEEN_MOST) << UNSEEN_SHIFT
+        return t, t - begun, flags, rss << 10, most
+
+    def _note(self, high: int) -> None:
+        self._noted = high
+        if self._overall is not None:
+            self._overall.note(high)
 
     def _descriptor(self, path: str, flags: int) -> int:
         # In the thread of somebody's program, which may close and open what it likes.
@@ -147,7 +157,8 @@ class LinuxProbe:
 def _rss_and_high(status: bytes) -> tuple[int, int]:
     """In KiB, as the kernel writes them; 0 for a process that has no memory any more."""
     # On Linux itself the two stand side by side; where something else plays Linux they may not.
-    both = status[status.find(b"VmHWM:") :][:80].split(None, 5)
+    at = status.find(b"VmHWM:")
+    both = status[at : at + 80].split(None, 5) if at >= 0 else ()
     if len(both) > 4 and both[0] == b"VmHWM:" and both[3] == b"VmRSS:":
         return int(both[4]), int(both[1])
     return _kib(status, b"VmRSS:"), _kib(status, b"VmHWM:")
