@@ -12,15 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import peaks
-from measure import Failed
+from measure import rows_of
 
 MODELS = ("resnet18", "mobilenet_v3_large", "gpt", "lstm")
 LR = ",lr=0.00001"
@@ -166,13 +164,7 @@ def measure_all(*, quick: bool = False, models: tuple[str, ...] = MODELS) -> lis
     """Every change of the models, each model in a process of its own."""
     rows = []
     for name in models[:1] if quick else models:
-        command = [sys.executable, str(Path(__file__).resolve()), "--one", name]
-        ran = subprocess.run(
-            [*command, *(["--quick"] if quick else [])], capture_output=True, text=True
-        )
-        if ran.returncode:
-            raise Failed(f"{name}: {ran.stderr[-500:]}")
-        rows += [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+        rows += rows_of(__file__, ["--one", name, *(["--quick"] if quick else [])], name)
         print(f"advice       {name}", file=sys.stderr, flush=True)
     return rows
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,19 @@ CAUGHT = 0.95
 
 class Failed(Exception):
     """A workload or a recorder failed; the text says which and what it printed."""
+
+
+def rows_of(script: str, arguments: list[str], what: str) -> list[dict[str, Any]]:
+    """The JSON lines that a benchmark prints when it is run as a process of its own.
+
+    Raises:
+        Failed: it did not end well; ``what`` says in the message what was measured.
+    """
+    command = [sys.executable, str(Path(script).resolve()), *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        raise Failed(f"{what}: {ran.stderr[-500:]}")
+    return [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
 
 
 @dataclass(frozen=True, slots=True)

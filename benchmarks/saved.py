@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
-from measure import Failed
+from measure import rows_of
 
 BATCH = 2
 TOKENS = 32
@@ -111,11 +109,7 @@ def measure_all(*, quick: bool = False, models: list[str] | None = None) -> list
     chosen = models or names(quick)
     for family in dict.fromkeys(each.partition(":")[0] for each in chosen):
         of_it = [each for each in chosen if each.startswith(f"{family}:")]
-        command = [sys.executable, str(Path(__file__).resolve()), "--lines", *of_it]
-        ran = subprocess.run(command, capture_output=True, text=True)
-        if ran.returncode:
-            raise Failed(f"{family}: {ran.stderr[-500:]}")
-        rows += [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+        rows += rows_of(__file__, ["--lines", *of_it], family)
         print(f"saved        {family}", file=sys.stderr, flush=True)
     return rows
 

@@ -57,6 +57,18 @@ def run_timeline(tmp_path):
     return record
 
 
+@pytest.fixture
+def estimate(write_script, tmp_path):
+    """``estimate(text, *options)`` predicts a script of this text, as a document."""
+
+    def run_it(text: str, *options: object) -> Ended:
+        script = write_script(text)
+        words = ["estimate", "--json", *map(str, options), str(script)]
+        return run([sys.executable, "-m", "timeline", *words], cwd=tmp_path)
+
+    return run_it
+
+
 def _children() -> set[int]:
     found: set[int] = set()
     for task in Path("/proc/self/task").glob("*/children"):

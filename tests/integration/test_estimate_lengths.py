@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from running import run
 
 torch = pytest.importorskip("torch")
 
@@ -49,13 +47,11 @@ for length in lengths * 50:
 
 
 @pytest.fixture
-def told(write_script, tmp_path):
+def told(estimate):
     """``told(text, *options)`` is the key ``estimate`` of the document."""
 
     def run_it(text: str, *options: str):
-        script = write_script(text)
-        command = [sys.executable, "-m", "timeline", "estimate", "--json", *options, str(script)]
-        ended = run(command, cwd=tmp_path)
+        ended = estimate(text, *options)
         assert ended.code == 0, ended.stderr
         return json.loads(ended.stdout)["estimate"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from running import run
 
 torch = pytest.importorskip("torch")
 
@@ -26,18 +24,6 @@ for x, y in DataLoader(TensorDataset(torch.rand(64, 3, 16, 16), torch.arange(64)
     loss.backward()
     optimizer.step()
 """
-
-
-@pytest.fixture
-def estimate(write_script, tmp_path):
-    """``estimate(text)`` runs the verb on a script of this text."""
-
-    def run_it(text: str):
-        script = write_script(text)
-        command = [sys.executable, "-m", "timeline", "estimate", "--json", str(script)]
-        return run(command, cwd=tmp_path)
-
-    return run_it
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from running import run
 
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.torch
 
 MiB = 1 << 20
-
-
-@pytest.fixture
-def estimate(write_script, tmp_path):
-    """``estimate(text)`` runs the verb on a script of this text."""
-
-    def run_it(text: str):
-        script = write_script(text)
-        command = [sys.executable, "-m", "timeline", "estimate", "--json", str(script)]
-        return run(command, cwd=tmp_path)
-
-    return run_it
 
 
 @pytest.fixture

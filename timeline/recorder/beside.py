@@ -191,7 +191,8 @@ class Beside:
         # The kernel's word has no moment and no RSS beside it, and tells of the program before an
         # exec as well. Only what no reading has seen becomes a row; else it is a bound and no more.
         if last > self._high + RISE:
-            self._sampled(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, self._last_rss, last)
+            self._high = last
+            self._writer.append(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, self._last_rss, last)
         self._writer.close()
         if not self._thread.is_alive():
             self._probe.close()

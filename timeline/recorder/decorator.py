@@ -63,9 +63,8 @@ def record(function: Any = None, /, **options: Any) -> Any:
         UsageError: an option cannot be, or what is decorated is no function.
     """
     if function is None:
-        _recorder(
-            {key: each for key, each in options.items() if key != "lines"}
-        )  # what cannot be is told where it is written, not at the first call
+        # What cannot be is told where it is written, not at the first call.
+        _recorder({key: each for key, each in options.items() if key != "lines"})
         return partial(_decorate, options=options)
     if options:
         raise UsageError("record takes options by name alone: @record(name='train')")

@@ -36,7 +36,7 @@ NO_END = (
     "the program's marks have no end: it left by os._exit, became another program by exec, "
     "or lost them"
 )
-LOST = ("samples end early", "marks end here")
+SAMPLES_END, MARKS_END = "samples end early", "marks end here"
 """How sentences of the recorder begin that tell of a reading that was taken and not kept."""
 
 _ENDS: Mapping[str, End] = {"exited": "exited", "killed": "killed"}
@@ -219,8 +219,8 @@ def _without_the_lost(
         damage.append(f"{marks} is cut: {size - events.sizes[marks]} bytes are not there")
     lost = [s for s in damage if s.startswith((samples_name("host"), "host.rss", marks))]
     # A row or a line that could not be written was a reading too.
-    of_recorder = LOST if not killed else LOST[1:]
-    lost += [s for s in missing if s.startswith((samples_name("host"), *of_recorder))]
+    tells = (samples_name("host"), MARKS_END) + (() if killed else (SAMPLES_END,))
+    lost += [s for s in missing if s.startswith(tells)]
     if there and ending.end == "exited" and not events.closed:
         damage.append(NO_END)
         # A file cut between two lines looks the same, unless its size was written down.

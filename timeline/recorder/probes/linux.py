@@ -69,7 +69,6 @@ class LinuxProbe:
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
         self._huge_faults = _huge_faults()
         self._resets = False
-        self._noted = 0
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -99,8 +98,8 @@ class LinuxProbe:
                     return t, t - begun, 0, rss << 10, -1
                 if high <= rss + RESET_OVER_KIB:
                     most = (high if high > rss else rss) << 10
-                    if most > self._noted:
-                        self._note(most)
+                    if self._overall is not None:
+                        self._overall.note(most)
                     return t, t - begun, HIGH_IS_KNOWN, rss << 10, most
             return self._read_and_reset()
         except OSError:
@@ -116,9 +115,9 @@ class LinuxProbe:
         if rss == 0:
             return None
         most = (high if high > rss else rss) << 10
-        if most > self._noted:
+        if self._overall is not None:
             # Before a reset: between the two the program must not see a smaller peak.
-            self._note(most)
+            self._overall.note(most)
         # A reset is mostly followed by another: then a sample reads once. Beside a program that
         # keeps the caches to itself each read of these files takes 40 us.
         self._resets = high > rss + RESET_OVER_KIB
@@ -136,11 +135,6 @@ class LinuxProbe:
                 if unseen:
                     flags |= BLIND | min(unseen, UNSEEN_MOST) << UNSEEN_SHIFT
         return t, t - begun, flags, rss << 10, most
-
-    def _note(self, high: int) -> None:
-        self._noted = high
-        if self._overall is not None:
-            self._overall.note(high)
 
     def _descriptor(self, path: str, flags: int) -> int:
         # In the thread of somebody's program, which may close and open what it likes.
