@@ -8,9 +8,11 @@ processes itself. See linux/cn_proc.h, linux/taskstats.h and linux/genetlink.h.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import struct
+import time
 from array import array
 
 # What socket is made of: with all that it imports that one takes 15 ms from the first samples, and
@@ -143,7 +145,10 @@ class Notices:
         self._socket.send(struct.pack(_NETLINK, 16 + len(body), done, 0, 0, 0) + body)
 
     def _answers(self) -> Iterator[tuple[int, int, int, int, int, int]]:
-        while self._poll.poll(ANSWERS_WITHIN_MS):
+        # By a deadline: where processes begin and end all the time there is always something to
+        # hear, also if the answer itself was lost.
+        until = time.monotonic() + ANSWERS_WITHIN_MS / 1e3
+        while (left := until - time.monotonic()) > 0 and self._poll.poll(left * 1e3):
             yield from self._received()
 
     def _received(self) -> Iterator[tuple[int, int, int, int, int, int]]:
@@ -177,7 +182,10 @@ class Accounts:
                 processors = file.read().strip() + b"\0"
             # TASKSTATS_CMD_GET with TASKSTATS_CMD_ATTR_REGISTER_CPUMASK; answered by an error of 0.
             self._ask(family, 1, _attribute(3, processors))
+            until = time.monotonic() + ANSWERS_WITHIN_MS / 1e3
             while True:
+                if time.monotonic() > until:
+                    raise OSError(errno.ETIMEDOUT, "the kernel does not answer")
                 text = self._socket.recv(1 << 14)
                 _, kind, *_ = struct.unpack_from(_NETLINK, text)
                 if kind == 2:  # NLMSG_ERROR
