@@ -109,6 +109,7 @@ class Beside:
             interval_ns=interval_ns,
             now=time.monotonic_ns,
             wait=self._told.wait,
+            aside=self._streams.glance,
         )
         self._channels: dict[str, Mapping[str, object]] = {
             "host.rss": {
@@ -253,9 +254,6 @@ class Beside:
         if hwm > self._high or rss > self._high:
             self._high = max(rss, hwm)
         self._last_rss = rss
-        for glance, told in self._streams.glances:
-            if glance():
-                told.wake()
         return self._writer.append(t_ns, read_ns, flags, rss, hwm)
 
 

@@ -133,6 +133,7 @@ def _take(line: bytes, found: dict[int, _Found]) -> bool:
         each.gone_ns = max(t, each.found_ns)
         each.peak = _whole(said.get("peak"), SIZE_LIMIT)
         each.name = _text(said.get("name")) or each.name
+        each.forked = said.get("forked", each.forked) is True
         return True
     if kind == "runs":
         each.runs_since_ns = t

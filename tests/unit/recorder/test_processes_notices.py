@@ -70,7 +70,7 @@ class Program:
         return json.loads(self.process.stdout.readline())
 
     def lines(self):
-        """By pid, the line of each child found, with its last name, and that of its end."""
+        """By pid, the line of each child found, with what it ran last, and that of its end."""
         self.family.look(all=False)
         self.family.read()
         self.family.close()
@@ -80,8 +80,9 @@ class Program:
         gone = {each["i"]: each for each in lines if each["k"] == "gone"}
         found = {each["i"]: each for each in lines if each["k"] == "found"}
         for each in lines:
-            if each["k"] == "runs":
-                found[each["i"]]["name"] = each["name"]
+            for key in ("name", "forked"):
+                if each["k"] != "found" and key in each:
+                    found[each["i"]][key] = each[key]
         return {each["pid"]: (each, gone.get(number)) for number, each in found.items()}
 
 

@@ -291,7 +291,7 @@ class Family:
         t_ns = max(t_ns, member.t_ns)
         if not member.borrowed:
             peak = NO_PEAK if account is None else account.peak
-            self._ledger.goes(member, t_ns, peak, "" if account is None else account.name)
+            self._ledger.goes(member, t_ns, peak, account)
         elif account is None:
             self.unread += 1
         else:
