@@ -6,28 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from oracles import saved_for_backward  # noqa: E402
 from torch import nn  # noqa: E402
 
 import timeline  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-def saved_bytes(model, inputs):
-    """The oracle: what a real forward pass saves, less parameters and inputs."""
-    known = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers(), inputs)}
-    saved = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        out = model(inputs)
-        out = out if isinstance(out, torch.Tensor) else out[0]
-        out.sum()
-    return sum(s.nbytes() for key, s in saved.items() if key not in known)
 
 
 @pytest.mark.skipif(
@@ -42,21 +26,21 @@ def test_what_an_lstm_keeps_is_exact(sizes, dtype):
     model = nn.LSTM(width, hidden, 2, bidirectional=True, dtype=dtype)
     inputs = torch.randn(steps, batch, width, dtype=dtype)
     told = timeline.breakdown(model, None, inputs)
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
 def test_other_recurrent_layers_need_no_correction(kind):
     model, inputs = kind(8, 12, 2), torch.randn(5, 3, 8)
     told = timeline.breakdown(model, None, inputs)
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, lambda n: nn.BatchNorm2d(n, affine=False)])
 def test_batch_norm_of_16_bits_is_exact(kind):
     model, inputs = kind(8), torch.randn(4, 8, 5, 5, dtype=torch.bfloat16)
     told = timeline.breakdown(model, None, inputs.requires_grad_())
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])

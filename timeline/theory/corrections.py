@@ -12,13 +12,24 @@ from typing import Any
 
 import torch
 
+from timeline.theory import packing
 from timeline.theory.layers.workspace import lstm_workspace
 
 aten = torch.ops.aten
 
 
-def corrected(func: Any, args: Any, kwargs: Any, out: Any) -> Any:
-    """What the kernel of an operator returns, of what its rule for fake tensors did."""
+def ran(func: Any, args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
+    """What an operator returns as its kernel would; to be called by a dispatch mode.
+
+    Args:
+        note: takes a sentence on what was taken for granted.
+    """
+    instead = packing.INSTEAD.get(func)
+    if instead is not None:
+        out = instead(args, kwargs or {}, note)
+        if out is not NotImplemented:
+            return out
+    out = func(*args, **(kwargs or {}))
     correction = _CORRECTIONS.get(func)
     return correction(args, kwargs, out) if correction else out
 
@@ -80,4 +91,5 @@ _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.clone.default: _clone,
     aten._embedding_bag_backward.default: _embedding_bag_backward,
     aten.mkldnn_rnn_layer.default: _lstm_layer,
+    **packing.CORRECTIONS,
 }
