@@ -17,7 +17,7 @@ from timeline.cli.ranks import show_ranks
 from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
-from timeline.recorder.launch import Ended, name_of, run
+from timeline.recorder.launch import Ended, run
 from timeline.recorder.lines import ask_for
 from timeline.recorder.options import DEFAULT_STEP, checked_interval, checked_step
 from timeline.recorder.probes import BACKENDS, resolve

@@ -37,6 +37,7 @@ class Family:
         numbers: how many there were, each with its number from 1 on.
         unread: how many were gone before they could be read.
         hidden: how many processes of others may not be looked at.
+        status: what ``wait`` gives of the target, by the kernel's notice; None where it gave none.
         capped: whether there were more at once than are read.
     """
 
@@ -68,6 +69,7 @@ class Family:
         self.most = 0
         self.unread = 0
         self.hidden = 0
+        self.status: int | None = None
         self.capped = False
 
     def look(self, *, all: bool) -> bool:
@@ -133,13 +135,15 @@ class Family:
         """Take the kernel's notices of who began, runs another program, or ended."""
         news = kin.news()
         last = {pid: what for what, _, pid, _ in news}
-        for what, t, pid, parent in news:
+        for what, t, pid, more in news:
             if what == BEGAN and pid not in self._members:
                 self._passed.discard(pid)
                 if last[pid] == ENDED:  # by now: there is nothing left to open
-                    self._too_late(pid, self._up(parent), t)
+                    self._too_late(pid, self._up(more), t)
                 else:
-                    self._add(parent, pid, t)
+                    self._add(more, pid, t)
+            elif what == ENDED and pid == self.target.pid:
+                self.status = more
             elif what == ENDED:
                 self._ends(pid, t, kin.account(pid))
             elif pid in self._members:
