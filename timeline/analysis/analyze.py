@@ -9,7 +9,7 @@ import numpy as np
 
 from timeline.analysis import phases, processes
 from timeline.analysis.anatomy import take_apart
-from timeline.analysis.death import clock_notes, find_death
+from timeline.analysis.death import find_death, notes_of
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import NO_CEILING, Readings, first_largest, held, merge
@@ -85,7 +85,7 @@ def analyze(recording: Recording) -> Analysis:
         instances=instances,
         marks=_texts(marks, start),
         missing=recording.missing,
-        notes=(*recording.damage, *clock_notes(run)),
+        notes=(*recording.damage, *notes_of(recording, death)),
         limits=recording.limits,
         headroom=headroom,
         death=death,

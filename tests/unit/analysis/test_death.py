@@ -70,6 +70,33 @@ def test_a_kill_elsewhere_on_the_machine_is_not_ours():
     assert told.evidence.startswith("not the kernel's OOM killer")
 
 
+def test_a_kill_in_a_neighbours_cgroup_is_not_ours_though_the_one_around_counts_it_too():
+    told = death(run(kills=kills((f"{CGROUP}/x", 0, 0, -1), (CGROUP, 1, 0, -1), ("", 1, 0, -1))))
+    assert told.cause == "signal"
+
+
+def test_a_run_that_stops_at_its_limit_did_not_die_of_it_where_the_count_stands_still():
+    told = death(run("cut-off", used=[500, 1999], kills=kills((CGROUP, 0, 3, -1))))
+    assert told.cause == "cut-off"
+    assert told.evidence == (
+        "the recorder was killed or had no room to write: the machine has not stopped; the OOM "
+        "killer of its cgroup has not struck"
+    )
+
+
+def test_a_child_that_was_taken_is_a_note_where_the_program_went_on():
+    counted = kills((CGROUP, 2, 1, 2000 * MiB), ("", 9, 0, -1))
+    good = analyze(run("exited", code=0, kills=counted))
+    assert good.death is None
+    (said,) = (note for note in good.notes if "OOM" in note)
+    assert said.startswith(f"the OOM killer took 2 processes of {CGROUP} during the run, and not")
+    crashed = analyze(run(signal="SIGSEGV", kills=counted))
+    assert said in crashed.notes
+    killed = analyze(run(kills=counted))
+    assert not [note for note in killed.notes if "OOM" in note]
+    assert killed.death.evidence == f"the OOM killer took 2 processes of {CGROUP} during the run"
+
+
 def test_a_signal_of_its_own_is_not_the_oom_killers_even_if_a_child_was_taken():
     told = death(run(signal="SIGSEGV", kills=kills((CGROUP, 1, 1, 2000 * MiB))))
     assert told.sentence.startswith("killed by SIGSEGV")
