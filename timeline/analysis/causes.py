@@ -79,7 +79,8 @@ def _exited(
         killer = _by_oom_killer(struck, recording, headroom, together=False)
         ended = cause.words if cause else f"exited with code {code}"
         words = f"{ended} after {killer.words.removeprefix('killed by ')} took a process beside it"
-        evidence = f"{killer.evidence}; {cause.evidence}" if cause else killer.evidence
+        evidence = killer.evidence + _killed_children(recording)
+        evidence += f"; {cause.evidence}" if cause else ""
         return replace(killer, cause="oom-other", words=words, evidence=evidence)
     if cause is not None and lost is not None:
         return replace(cause, evidence=f"{cause.evidence}; {lost.evidence}".removeprefix("; "))
@@ -171,10 +172,21 @@ def survivor_notes(recording: Recording, cause: str) -> tuple[str, ...]:
     struck = struck_by(recording.kills)
     if struck is None or cause.startswith("oom") or not any(each.path for each in recording.kills):
         return ()
+    who = _killed_children(recording) or ": a child of it, or a neighbour"
     return (
         f"the OOM killer took {_taken(recording.kills)} of {recording.kills[0].path} during the "
-        "run, and not this program: a child of it, or a neighbour",
+        f"run, and not this program{who}",
     )
+
+
+def _killed_children(recording: Recording) -> str:
+    """Which children ended by SIGKILL, where the kernel told; it does not tell who sent it."""
+    killed = [each for each in recording.processes if each.signal == "SIGKILL"]
+    if not killed:
+        return ""
+    named = ", ".join(f"{each.name} ({each.pid})" for each in killed[:3])
+    more = f" and {len(killed) - 3:,} more" if len(killed) > 3 else ""
+    return f"; its {'child' if len(killed) == 1 else 'children'} {named}{more} ended by SIGKILL"
 
 
 def _taken(kills: tuple[Kills, ...]) -> str:

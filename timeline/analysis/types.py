@@ -291,6 +291,7 @@ class ProcessSummary:
             count in full; ``UNKNOWN`` where it was never read.
         pss: the largest proportional set size read; ``UNKNOWN`` where none was.
         exact: whether ``peak`` is the true maximum: nobody saw the last moments of one that ended.
+        signal: the name of the signal that killed it, where the kernel told; else empty.
     """
 
     pid: int
@@ -304,6 +305,7 @@ class ProcessSummary:
     peak_ns: int
     pss: int
     exact: bool
+    signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,7 @@ from timeline.recorder.options import DEFAULT_STEP, checked_interval, checked_st
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.ranks import own_rank
 from timeline.recorder.say import say
+from timeline.recorder.target import name_of
 from timeline.recording.format import SUMMARY
 
 if TYPE_CHECKING:

@@ -195,6 +195,7 @@ class Process:
         t_ns, rss, mark: [n] its readings. ``mark`` is the kernel's high-water mark since it began
             to run its program.
         pss_t_ns, pss: [m] its proportional set size.
+        signal: the name of the signal that killed it, where the kernel told; else empty.
     """
 
     number: int
@@ -213,6 +214,7 @@ class Process:
     mark: Ints
     pss_t_ns: Ints
     pss: Ints
+    signal: str = ""
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.name}: {_count(len(self.t_ns), 'row')}>"

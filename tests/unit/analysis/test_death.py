@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import MS, recording
+from synthetic import MS, recording, with_children
 
 from timeline import analyze
 from timeline.recording.types import Channel, Kills, Limit, Raised, Series
@@ -95,6 +95,24 @@ def test_a_child_that_was_taken_is_a_note_where_the_program_went_on():
     killed = analyze(run(kills=counted))
     assert not [note for note in killed.notes if "OOM" in note]
     assert killed.death.evidence == f"the OOM killer took 2 processes of {CGROUP} during the run"
+
+
+def test_a_child_that_was_killed_is_named_beside_the_killer():
+    made = with_children(run("exited", code=0), ("train.py",), 5)
+    made = replace(
+        made,
+        kills=kills((CGROUP, 1, 1, 2000 * MiB)),
+        processes=tuple(
+            replace(each, name="pt_data_worker", signal="SIGKILL" if each.pid == 5001 else "")
+            for each in made.processes
+        ),
+    )
+    analysis = analyze(made)
+    who = "; its child pt_data_worker (5001) ended by SIGKILL"
+    assert [note for note in analysis.notes if note.endswith(f"and not this program{who}")]
+    assert [each.signal for each in analysis.processes][:3] == ["", "SIGKILL", ""]
+    failed = death(replace(made, run=replace(made.run, exit_code=1)))
+    assert failed.evidence.endswith(who)
 
 
 def test_a_signal_of_its_own_is_not_the_oom_killers_even_if_a_child_was_taken():

@@ -10,6 +10,7 @@ from timeline.recorder.processes.kin import MOST_LOSSES, Brief, Kin
 from timeline.recorder.processes.ledger import NO_PEAK
 from timeline.recorder.processes.member import Member
 from timeline.recorder.processes.notices import BEGAN, ENDED
+from timeline.recorder.target import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Family:
             elif what == ENDED and pid == self.target.pid:
                 self.status = more
             elif what == ENDED:
-                self._ends(pid, t, kin.account(pid))
+                self._ends(pid, t, kin.account(pid), more)
             elif pid in self._members:
                 self._read(self._members[pid], runs=True)
 
@@ -214,11 +215,12 @@ class Family:
             self._passed.add(pid)
             self.unread += 1
 
-    def _ends(self, pid: int, t_ns: int, account: Account | None) -> None:
-        """The kernel says that a process has ended, and perhaps what it had."""
+    def _ends(self, pid: int, t_ns: int, account: Account | None, status: int) -> None:
+        """The kernel says that a process has ended, and how, and perhaps what it had."""
         member = self._members.get(pid)
+        signal = name_of(status & 0x7F)
         if member is not None and member.number:
-            self._drop(member, t_ns, account)
+            self._drop(member, t_ns, account, signal)
             return
         brief = self._briefs.pop(pid, None)
         if brief is None:
@@ -228,7 +230,7 @@ class Family:
             return
         brief.told(account)
         self._ledger.comes(brief)
-        self._ledger.goes(brief, t_ns, self._own_peak(brief.up, account))
+        self._ledger.goes(brief, t_ns, self._own_peak(brief.up, account), signal=signal)
 
     def _own_peak(self, up: int, account: Account) -> int:
         """The most that a process had which nobody saw; `NO_PEAK` where it may be its parent's."""
@@ -290,19 +292,25 @@ class Family:
         self.unread += len(self._briefs)
         self._briefs.clear()
 
-    def _drop(self, member: Member, t_ns: int, account: Account | None = None) -> None:
+    def _drop(
+        self,
+        member: Member,
+        t_ns: int,
+        account: Account | None = None,
+        signal: str | None = None,
+    ) -> None:
         self.living = tuple(each for each in self.living if each is not member)
         t_ns = max(t_ns, member.t_ns)
         if not member.borrowed:
             peak = NO_PEAK if account is None else account.peak
-            self._ledger.goes(member, t_ns, peak, account)
+            self._ledger.goes(member, t_ns, peak, account, signal)
         elif account is None:
             self.unread += 1
         else:
             # It lived in its parent's memory whenever it was looked at.
             member.name, member.forked, member.borrowed = account.name, account.forked, False
             self._ledger.comes(member)
-            self._ledger.goes(member, t_ns, self._own_peak(member.up, account))
+            self._ledger.goes(member, t_ns, self._own_peak(member.up, account), signal=signal)
         member.close()
         self._members.pop(member.pid, None)
         if self._kin is None:

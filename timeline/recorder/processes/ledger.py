@@ -77,7 +77,12 @@ class Ledger:
         self._line("runs", member)
 
     def goes(
-        self, member: Written, t_ns: int, peak: int = NO_PEAK, account: Account | None = None
+        self,
+        member: Written,
+        t_ns: int,
+        peak: int = NO_PEAK,
+        account: Account | None = None,
+        signal: str | None = None,
     ) -> None:
         """It has ended; where the kernel told so, with the most that it had, and what it was last.
 
@@ -86,12 +91,15 @@ class Ledger:
             t_ns: when, monotonic.
             peak: in bytes.
             account: the kernel's; it ran another program by then than when it was read.
+            signal: the name of the one that killed it.
         """
         told: dict[str, object] = {"peak": peak} if peak != NO_PEAK else {}
         if account is not None and account.name and account.name != member.name:
             told["name"] = account.name
         if account is not None and account.forked != member.forked:
             told["forked"] = account.forked
+        if signal:
+            told["signal"] = signal
         self._write(member, {"k": "gone", "i": member.number, "t": t_ns, **told})
         self._written.pop(member.number, None)
 
