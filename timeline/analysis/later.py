@@ -3,7 +3,10 @@
 Only the weighed step's tensors are known. Of a later instance of the same phase a look at the heap
 tells how much was in use and how much malloc kept, as the phase began and as it ended. Where both
 times as much was in use as when it was weighed, the instance held the same; if it went higher all
-the same, it was for what malloc had kept by then, as far as malloc did keep more.
+the same, it was for what malloc kept, as far as malloc did: either it still keeps more as the phase
+begins or ends, or the heap has been larger since the weighed step than it was at that one's peak.
+The latter glibc writes down itself, so that it tells also of what was given back to the system in
+the midst of the phase.
 """
 
 from __future__ import annotations
@@ -31,13 +34,19 @@ class Later:
     files: int = 0
 
 
-def kept_later(phase: WeighedPhase, instances: Instances, looks: Sequence[HeapLook]) -> Later:
+def kept_later(
+    phase: WeighedPhase,
+    instances: Instances,
+    looks: Sequence[HeapLook],
+    most: int = UNKNOWN,
+) -> Later:
     """What the highest instance that was looked at tells; nothing where none was like the weighed.
 
     Args:
         phase: as it was weighed.
         instances: of the run, for their peaks.
         looks: in the order of time.
+        most: how large the heap had been at most when the weighed step ended.
     """
     if phase.path not in instances.paths or phase.path == INFERENCE:
         return Later()
@@ -49,27 +58,37 @@ def kept_later(phase: WeighedPhase, instances: Instances, looks: Sequence[HeapLo
         i = index.get(look.phase)
         if i is None or instances.path[i] != path or instances.peak[i] <= highest:
             continue
-        told = _told(phase, int(instances.peak[i]) - phase.high, look)
+        told = _told(phase, int(instances.peak[i]) - phase.high, look, most)
         if told is not None:
             found, highest = told, int(instances.peak[i])
     return found
 
 
-def _told(phase: WeighedPhase, higher: int, look: HeapLook) -> Later | None:
+def _told(phase: WeighedPhase, higher: int, look: HeapLook, most: int) -> Later | None:
     """None where the instance held more than the weighed one, or nobody knows."""
     used, free, files = [], [], []
     for moment, state in ((phase.begin, look.begin), (phase.end, look.end)):
         was = _state(moment)
         if UNKNOWN in was or UNKNOWN in state:
-            return None
+            continue
         used.append(state[0] - was[0])
         free.append(state[1] - was[1])
         files.append(state[2] - was[2])
-    if max(used) > SAME:
+    # What a backward begins with is not in what it leaves.
+    if len(used) < (2 if phase.path.endswith("backward") else 1) or max(used) > SAME:
         return None
     new_files = min(max(files[-1], 0), higher)
-    kept = max(*free, 0) - max(*used, 0)
+    kept = max(*free, _larger(phase, look, most)) - max(*used, 0)
     return Later(min(max(kept, 0), higher - new_files), new_files)
+
+
+def _larger(phase: WeighedPhase, look: HeapLook, most: int) -> int:
+    """By how much the heap has been larger than at the weighed peak, if that was later."""
+    at, after = phase.at, phase.after
+    if UNKNOWN in (at.heap, after.heap, at.rss, most) or look.most <= most:
+        return 0
+    then = max(at.heap + max(phase.high - at.rss, 0), after.heap)
+    return max(look.most - then, 0)
 
 
 def _state(moment: Moment) -> tuple[int, int, int]:

@@ -278,10 +278,11 @@ class Events:
 
     def _heap(self, record: dict[str, Any], t: int, line: int) -> bool:
         begin, end = _state(record.get("begin")), _state(record.get("end"))
-        if begin is None or end is None:
+        most = record.get("most", UNKNOWN)
+        if begin is None or end is None or not _is_size(most):
             return False
         if self._said.readings:
-            self._looks.append((HeapLook(whole(record.get("i")), begin, end), line))
+            self._looks.append((HeapLook(whole(record.get("i")), begin, end, most), line))
         return True
 
     def _fact(self, record: dict[str, Any], t: int, line: int) -> bool:
@@ -302,9 +303,13 @@ class Events:
 def _state(value: object) -> tuple[int, int, int] | None:
     if not isinstance(value, list) or len(value) != 3:
         return None
-    if not all(type(each) is int and UNKNOWN <= each <= SIZE_LIMIT for each in value):
+    if not all(map(_is_size, value)):
         return None
     return value[0], value[1], value[2]
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and UNKNOWN <= value <= SIZE_LIMIT
 
 
 _TAKERS = {

@@ -13,14 +13,15 @@ MIB = 1 << 20
 PATH = "step/backward"
 
 
-def phase(path=PATH):
+def phase(path=PATH, **moments):
     begin, end = Moment(1, 0, 10, 300, 20), Moment(2, 0, 10, 100, 220)
     sizes = dict.fromkeys(CATEGORIES, 0)
     begin, end = (
         replace(each, file=each.file * MIB, in_use=each.in_use * MIB, free=each.free * MIB)
         for each in (begin, end)
     )
-    return WeighedPhase(path, "", NO_MOMENT, 500 * MIB, 0, 0, sizes, (), begin=begin, end=end)
+    weighed = WeighedPhase(path, "", NO_MOMENT, 500 * MIB, 0, 0, sizes, (), begin=begin, end=end)
+    return replace(weighed, **moments)
 
 
 def instances(*peaks, path=PATH):
@@ -35,12 +36,19 @@ def instances(*peaks, path=PATH):
     )  # fmt: skip
 
 
-def look(number, begin, end):
-    return HeapLook(number, tuple(x * MIB for x in begin), tuple(x * MIB for x in end))
+def look(number, begin, end, most=-1):
+    sizes = ([x if x == -1 else int(x * MIB) for x in state] for state in (begin, end, [most]))
+    begin, end, (most,) = map(tuple, sizes)
+    return HeapLook(number, begin, end, most)
 
 
-def told(looks, peaks=(500, 530), path=PATH):
-    found = kept_later(phase(path), instances(*peaks, path=path), looks)
+def told(looks, peaks=(500, 530), path=PATH, most=-1, **moments):
+    found = kept_later(
+        phase(path, **moments),
+        instances(*peaks, path=path),
+        looks,
+        most if most < 0 else most * MIB,
+    )
     return found.kept / MIB, found.files / MIB
 
 
@@ -61,6 +69,29 @@ def test_an_instance_that_held_more_explains_nothing(begin, end):
 def test_a_little_more_in_use_is_not_called_kept():
     kept, _ = told([look(1, (300.5, 20, 10), (100, 250, 10))])
     assert kept == 29.5
+
+
+def test_what_was_given_back_before_the_end_is_told_by_how_large_the_heap_had_been():
+    at, after = Moment(1, 480 * MIB, 0, 0, 0, 300 * MIB), Moment(2, 490 * MIB, 0, 0, 0, 310 * MIB)
+    moments = {"at": at, "after": after}
+
+    def kept(most, when_weighed=325, **other):
+        looks = [look(1, (300, 20, 10), (100, 220, 10), most)]
+        return told(looks, most=when_weighed, **{**moments, **other})[0]
+
+    # The weighed phase went 20 MiB above its first moment: its heap was 320 at the peak.
+    assert kept(345) == 25
+    assert kept(360) == 30  # and no more than it went higher
+    assert kept(325) == kept(310) == 0  # that large it was before
+    assert kept(345, -1) == kept(-1) == 0
+    assert kept(345, at=replace(at, heap=-1)) == 0
+
+
+def test_a_backward_is_known_by_both_its_ends_and_others_by_what_they_leave():
+    looks = [look(1, (-1, -1, -1), (100, 250, 10))]
+    assert told(looks) == (0, 0)
+    assert told(looks, path="step/forward") == (30, 0)
+    assert told([look(1, (-1, -1, -1), (102, 250, 10))], path="step/forward") == (0, 0)
 
 
 def test_the_highest_that_was_looked_at_counts_and_the_rest_stays_unexplained():
