@@ -254,8 +254,9 @@ class Family:
             return True
         # A fork becomes another program by exec, mostly at once; a mark that falls tells of new
         # memory, which later only a new program has.
-        if self._kin is None:
-            runs = member.forked and member.t_ns - member.began_ns < YOUNG_NS
+        young = member.t_ns - member.began_ns < YOUNG_NS
+        if young and (not member.command or (member.forked and self._kin is None)):
+            runs = True
         if runs or borrowed or member.mark < mark or member.name != name:
             self._look_again(member, name, new=borrowed)
         self._ledger.reads(member)
