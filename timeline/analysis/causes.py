@@ -126,8 +126,11 @@ def struck_by(kills: tuple[Kills, ...]) -> Kills | None:
     if not any(each.kills for each in kills):
         return None
     cgroups = [each for each in kills if each.path]
-    if cgroups and not cgroups[0].kills:
+    own = next((each for each in cgroups if each.own), None)
+    if own is not None and not own.kills:
         return None  # somebody else's process, elsewhere on the machine
+    if cgroups and not any(each.kills for each in cgroups):
+        return None
     at_limit = [each for each in cgroups if each.strikes]
     return at_limit[0] if at_limit else next((each for each in kills if not each.path), kills[0])
 
@@ -174,8 +177,8 @@ def survivor_notes(recording: Recording, cause: str) -> tuple[str, ...]:
         return ()
     who = _killed_children(recording) or ": a child of it, or a neighbour"
     return (
-        f"the OOM killer took {_taken(recording.kills)} of {recording.kills[0].path} during the "
-        f"run, and not this program{who}",
+        f"the OOM killer took {_taken(recording.kills)} of {_nearest(recording.kills).path} during "
+        f"the run, and not this program{who}",
     )
 
 
@@ -191,7 +194,12 @@ def _killed_children(recording: Recording) -> str:
 
 def _taken(kills: tuple[Kills, ...]) -> str:
     """How many the OOM killer took, by the nearest count."""
-    return "1 process" if kills[0].kills == 1 else f"{kills[0].kills} processes"
+    count = _nearest(kills).kills
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _nearest(kills: tuple[Kills, ...]) -> Kills:
+    return next(each for each in kills if each.kills)
 
 
 def _by_signal(signal: str | None, recording: Recording) -> Cause:
@@ -208,8 +216,8 @@ def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> Cause:
     """No end was written: the recorder went too, or first."""
     if recording.run.outlived:
         return _recorder_lost(recording)
-    # The counts can be read later only of this boot, and here they have not risen.
-    counted = bool(recording.kills)
+    # Its own count can be read later only in this boot, and here it has not risen.
+    counted = any(each.own for each in recording.kills)
     near = [each for each in headroom if each.hard and each.last >= NEAR * each.limit.bytes]
     if near and not counted:
         tightest = min(near, key=lambda each: each.limit.bytes - each.last)

@@ -376,6 +376,7 @@ class Kills:
         peak: the most that the kernel has counted there, if that was during the run.
         group: whether it takes all processes of the place at once.
         late: whether nobody read it at the end, but a reader of the recording did, later.
+        own: whether it is the target's own cgroup, in which its kill would be counted.
     """
 
     path: str
@@ -385,6 +386,7 @@ class Kills:
     peak: int = UNKNOWN
     group: bool = False
     late: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

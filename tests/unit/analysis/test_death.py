@@ -39,8 +39,11 @@ def death(made):
 
 
 def kills(*places):
-    """Of (path, kills, strikes, peak)."""
-    return tuple(Kills(path, n, strikes, peak=peak) for path, n, strikes, peak in places)
+    """Of (path, kills, strikes, peak), the target's own cgroup first."""
+    return tuple(
+        Kills(path, n, strikes, peak=peak, own=not at and bool(path))
+        for at, (path, n, strikes, peak) in enumerate(places)
+    )
 
 
 def test_the_cgroup_whose_limit_was_reached_is_named_not_the_victims():
@@ -82,6 +85,13 @@ def test_a_run_that_stops_at_its_limit_did_not_die_of_it_where_the_count_stands_
         "the recorder was killed or had no room to write: the machine has not stopped; the OOM "
         "killer of its cgroup has not struck"
     )
+
+
+def test_where_its_own_cgroup_is_gone_the_counts_around_it_clear_nobody():
+    around = (Kills(CGROUP, 0, 0),)
+    assert death(run("cut-off", used=[500, 1999], kills=around)).cause == "oom-probable"
+    counted = (Kills(CGROUP, 2, 1, peak=2000 * MiB),)
+    assert death(run(kills=counted)).cause == "oom-cgroup"
 
 
 def test_a_child_that_was_taken_is_a_note_where_the_program_went_on():
