@@ -255,13 +255,14 @@ def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_time
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV (a segmentation fault) at "),
         ("os.kill(os.getpid(), signal.SIGHUP)", "killed by SIGHUP (its terminal went away) at "),
         ("os.abort()", "killed by SIGABRT (it aborted itself) at "),
+        ("os._exit(7)", "exited with code 7 at "),
     ],
 )
-def test_a_signal_is_named_with_the_step_and_phase(
+def test_a_signal_or_a_hard_exit_is_named_with_the_step_and_phase(
     end, sentence, write_script, run_timeline, tmp_path
 ):
     recorded = run_timeline(write_script(STEPS.replace("END", end)))
-    assert recorded.code < 0
+    assert recorded.code < 0 or recorded.code == 7
     document, table = report(recorded.recording, tmp_path)
     first = " ".join(table.split())
     assert sentence in first
@@ -401,6 +402,7 @@ raise SystemExit(3)
     assert document["channels"]["host.rss"]["exact"] is False
     assert "no space left on device" in table or "the disk is full" in table
     assert "exited with code 3" in table.splitlines()[0]
+    assert "the program's marks end after " in " ".join(table.split())
 
 
 LOSES_A_CHILD = """

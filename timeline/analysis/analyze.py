@@ -42,7 +42,7 @@ def analyze(recording: Recording) -> Analysis:
     names = sorted(recording.series, key=lambda name: (name != HOST, name))
     host = merge(recording.series.get(HOST), marks)
     readings = {name: host if name == HOST else merged(recording, name) for name in names}
-    spans, begins, parent = phases.pair(marks, host, end)
+    spans, begins, parent = phases.pair(marks, host, run.marks_until_ns or end)
     most = _most(recording.series.get(HOST), host, run)
     peaks = phases.measure(spans, host, most)
     instances = _instances(marks, spans, begins, parent, peaks, start)

@@ -71,6 +71,8 @@ def _exited(
 ) -> Cause | None:
     raised, code = recording.raised, recording.run.exit_code
     lost = _recorder_lost(recording) if recording.run.outlived else None
+    if raised is not None and raised.type == "SystemExit" and raised.text in ("", "0"):
+        raised = None  # sys.exit() inside of what is recorded: that is how programs end well
     if code == 0 or (raised is None and lost is not None):
         return lost
     cause = _raised(raised, code) if raised is not None else None
@@ -82,9 +84,18 @@ def _exited(
         evidence = killer.evidence + _killed_children(recording)
         evidence += f"; {cause.evidence}" if cause else ""
         return replace(killer, cause="oom-other", words=words, evidence=evidence)
+    if cause is None and code and _left(recording):
+        evidence = "it left by os._exit, out of a library, or as another program: no exception came"
+        return Cause("left", f"exited with code {code}", evidence=f"{evidence} to Python's own end")
     if cause is not None and lost is not None:
         return replace(cause, evidence=f"{cause.evidence}; {lost.evidence}".removeprefix("; "))
     return cause
+
+
+def _left(recording: Recording) -> bool:
+    """Whether a program ended that had marks, and Python's own end never came."""
+    run = recording.run
+    return len(recording.marks) > 0 and not run.seen_to_end and not run.marks_until_ns
 
 
 def _raised(raised: Raised, code: int | None) -> Cause:

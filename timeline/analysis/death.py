@@ -63,7 +63,15 @@ def find_death(
 def notes_of(recording: Recording, death: Death | None) -> tuple[str, ...]:
     """What else happened around the run, as sentences."""
     others = survivor_notes(recording, death.cause if death is not None else "")
-    return (*_clock_notes(recording.run), *others)
+    return (*_marks_notes(recording.run), *_clock_notes(recording.run), *others)
+
+
+def _marks_notes(run: Run) -> tuple[str, ...]:
+    """Where the marks end before the run does; phases that were open then end there as well."""
+    if not run.marks_until_ns:
+        return ()
+    after = format_duration((run.marks_until_ns - run.started_ns) / 1e9)
+    return (f"the program's marks end after {after}: in which phases it was then is not known",)
 
 
 def _clock_notes(run: Run) -> tuple[str, ...]:
@@ -99,6 +107,8 @@ def _place(
     recorder was lost, where and when that was.
     """
     run, raised = recording.run, recording.raised
+    if run.marks_until_ns:
+        return None, 0, 0  # which phases came after them nobody knows
     steps = instances.paths.index(_OPTIMIZER) if _OPTIMIZER in instances.paths else -1
     stepped = (instances.path == steps) & ~instances.open
     row, moment = UNKNOWN, 0

@@ -198,8 +198,8 @@ class Death:
 
     Attributes:
         cause: ``oom-cgroup``, ``oom-machine``, ``oom-probable``, ``oom-other`` (a process beside
-            it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``signal``,
-            ``killed``, ``recorder-lost``, ``cut-off``.
+            it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``left``
+            (without Python's own end), ``signal``, ``killed``, ``recorder-lost``, ``cut-off``.
         certain: whether it was read, and not only concluded from how memory stood.
         sentence: one sentence: by what, at what memory of which limit, in which step and phase.
         bytes: the memory in it; -1 where none was read.

@@ -39,6 +39,9 @@ from timeline.recording.mark_rows import (
 )
 from timeline.recording.types import UNKNOWN, Ints, Kind, Marks, Raised
 
+MARKS_END = "marks end here"
+"""How the recorder's sentence begins where it can write no more marks."""
+
 _CHUNK_BYTES = 1 << 18
 """So much of a file is parsed at once: larger ones gain nothing, and take more memory."""
 
@@ -57,6 +60,7 @@ class Events:
         heaps: looks at the target's heap in single phases.
         raised: the exception that the process of the readings ended with, if it was one.
         closed: whether the process of the readings wrote its last line, a reading before it.
+        cut_ns: the last moment that its lines tell of, where it could write no more; else 0.
         sizes: of each file in bytes, by its name.
         damage: a sentence for each thing that was lost.
     """
@@ -70,6 +74,7 @@ class Events:
         self.last_ns = 0
         self.raised: Raised | None = None
         self.closed = False
+        self.cut_ns = 0
         self.heaps: list[HeapLook] = []
         self.damage: list[str] = []
         self._said = MarkLines()
@@ -138,6 +143,8 @@ class Events:
             for count, one, many, what in found
             if count
         ]
+        if readings and (torn or unended) and not live:
+            self.cut_ns = int(self._tables[-1][T].max(initial=0))
         if torn and not live:
             self.damage.append(f"{path.name}: a torn last line was dropped")
         if unended and not live:
@@ -297,6 +304,8 @@ class Events:
         if type(sentence) is not str:
             return False
         self.missing.append(clean(sentence))
+        if self._said.readings and sentence.startswith(MARKS_END):
+            self.cut_ns = t
         return True
 
 

@@ -276,6 +276,8 @@ class Run:
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
         outlived: of a run whose recorder was lost, what the program did after that: ``ended`` by
             itself, ``lives`` still; empty where it is not known, or nothing was lost.
+        marks_until_ns: the last moment that the program's marks tell of, where it could write no
+            more of them, as on a full disk; 0 where they go on to its end.
         slept_ns: how long the machine slept during the run, which no other time here counts.
         jumped_ns: how far the wall clock was set forward (or back, below 0) during the run.
         rank: which rank of a job it was; None for a process on its own.
@@ -299,6 +301,7 @@ class Run:
     last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
     outlived: Literal["", "ended", "lives"] = ""
+    marks_until_ns: int = 0
     slept_ns: int = 0
     jumped_ns: int = 0
     rank: Rank | None = None

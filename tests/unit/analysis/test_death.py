@@ -9,7 +9,7 @@ import pytest
 from synthetic import MS, recording, with_children
 
 from timeline import analyze
-from timeline.recording.types import Channel, Kills, Limit, Raised, Series
+from timeline.recording.types import Channel, Kills, Kind, Limit, Raised, Series
 from timeline.views.ending import death_sentences, headroom_sentence
 
 MiB = 1 << 20
@@ -201,6 +201,49 @@ def test_the_machines_room_is_told_only_where_little_is_left():
     assert words(run("exited", code=0, used=far, channel="machine.used", limits=(MACHINE,))) == ""
     said = words(run("exited", code=0, used=near, channel="machine.used", limits=(MACHINE,)))
     assert said.startswith("Headroom 1000 MiB")
+
+
+@pytest.mark.parametrize(("text", "dies"), [("", False), ("0", False), ("3", True)])
+def test_a_good_exit_inside_of_what_is_recorded_is_no_death(text, dies):
+    raised = Raised(0, "SystemExit", text, "train.py:3")
+    assert (death(run("exited", raised=raised)) is not None) == dies
+
+
+def test_a_program_that_left_in_the_middle_is_placed_where_it_was():
+    made = run("exited", code=7)
+    kept = made.marks.kind.copy()
+    last = np.flatnonzero(kept == Kind.END)[-1]
+    kept[last] = Kind.READING
+    marks = replace(made.marks, kind=kept)
+    made = replace(made, marks=marks, run=replace(made.run, seen_to_end=False))
+    told = death(made)
+    path = marks.names[int(marks.name[np.flatnonzero(kept == Kind.BEGIN)[-1]])]
+    assert (told.cause, told.phase) == ("left", path)
+    assert told.sentence.startswith("exited with code 7 at ")
+    for more in ({"seen_to_end": True}, {"exit_code": 0}):
+        assert death(replace(made, run=replace(made.run, **more))) is None
+
+
+def test_where_the_marks_were_lost_no_place_is_told_and_open_phases_end_with_them():
+    made = run(signal="SIGKILL")
+    kind = made.marks.kind.copy()
+    late = np.flatnonzero(kind == Kind.END)[20:]
+    until = int(made.marks.t_ns[late[0]])
+    rows = made.marks.t_ns < until
+    cut = {
+        key: getattr(made.marks, key)[rows]
+        for key in ("kind", "begun_ns", "t_ns", "phase", "parent", "thread", "name", "rss", "high",
+                    "unseen")
+    }  # fmt: skip
+    lost = replace(made, marks=replace(made.marks, **cut))
+    assert death(lost).phase is not None
+    lost = replace(lost, run=replace(lost.run, marks_until_ns=until))
+    analysis = analyze(lost)
+    assert (analysis.death.phase, analysis.death.step) == (None, 0)
+    assert any("marks end after" in note for note in analysis.notes)
+    open_ = analysis.instances.open
+    assert open_.any()
+    assert set(analysis.instances.end_ns[open_].tolist()) == {until - made.run.started_ns}
 
 
 def test_an_exception_without_a_text_needs_no_second_sentence():
