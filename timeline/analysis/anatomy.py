@@ -158,7 +158,7 @@ def take_apart(
             each,
             weighed,
             peaks[path],
-            kept_later(each, instances, heaps, weighed.heap_most),
+            kept_later(each, instances, heaps, weighed.heap_most, tuple(highest.values())),
             expected(weighed, each),
         )
         for path, each in highest.items()
@@ -209,10 +209,11 @@ def _composition(
     measured[IMPORTED] = None
     if in_heap is not None and UNKNOWN not in (*_known(before), *_known(at)):
         elsewhere = _outside(at) - _outside(before)
-        # No more than is there: what an import made may have gone since.
         done = [each for each in weighed.imports if each.t_ns <= at.t_ns]
+        # Of the heap no more than is in use: what an import made may have gone since. Beside it
+        # nobody knows: there blocks that no kernel has touched yet are missing, too.
         on_heap = min(max(sum(each.heap for each in done), 0), max(in_heap, 0))
-        beside = min(max(sum(each.beside for each in done), 0), max(elsewhere, 0))
+        beside = max(sum(each.beside for each in done), 0)
         in_heap, elsewhere = in_heap - on_heap, elsewhere - beside
         measured[IMPORTED] = on_heap + beside
     explained = sum(size for size in measured.values() if size is not None)
@@ -287,7 +288,17 @@ def _raised(
 
 
 def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
-    """Where another step went above the weighed one: nobody took that apart."""
+    """Where another step went above the weighed one, which alone was taken apart."""
+    kept = [
+        f"{each.path} by {format_bytes(each.later.kept)}"
+        for each in compositions
+        if each.later.kept > _TOLD * each.grown
+    ]
+    if kept:
+        yield (
+            "another step went higher than the weighed one and held as much as it began and ended; "
+            f"that it did the same and malloc kept more is concluded: {', '.join(kept)}"
+        )
     told = [
         f"{each.path} by {format_bytes(each.unweighed)}"
         for each in compositions

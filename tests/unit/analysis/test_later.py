@@ -61,14 +61,33 @@ def test_files_that_came_in_go_first_and_both_are_no_more_than_it_went_higher():
     assert told([look(1, (300, 20, 10), (100, 290, 18))]) == (22, 8)
 
 
-@pytest.mark.parametrize(("begin", "end"), [(302, 100), (300, 102), (320, 120)])
-def test_an_instance_that_held_more_explains_nothing(begin, end):
+@pytest.mark.parametrize(("begin", "end"), [(302, 100), (300, 102), (320, 105)])
+def test_an_instance_that_did_something_else_explains_nothing(begin, end):
     assert told([look(1, (begin, 20, 10), (end, 250, 10))]) == (0, 0)
 
 
-def test_a_little_more_in_use_is_not_called_kept():
-    kept, _ = told([look(1, (300.5, 20, 10), (100, 250, 10))])
-    assert kept == 29.5
+@pytest.mark.parametrize(("begin", "end", "kept"), [(300.5, 100, 29.5), (307, 107, 23)])
+def test_what_is_more_in_use_all_the_time_is_not_called_kept(begin, end, kept):
+    assert told([look(1, (begin, 20, 10), (end, 290, 10))]) == (kept, 0)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_more_in_use_after_a_forward_is_its_own_unless_it_was_so_between_steps(order):
+    unlooked = (-1, -1, -1)
+    others = replace(phase(), path="step/optimizer"), replace(phase(), path="step/loss")
+    peaks = instances(500, 530, 500)
+    paths = ("step/forward", "step/optimizer", "step/loss")
+    peaks = replace(peaks, path=np.array([1, 0, 2]), paths=paths)
+
+    def kept(between, number=0):
+        looks = [look(number, unlooked, (between, 220, 10)), look(1, unlooked, (107, 250, 10))]
+        looks = [looks[i] for i in order]
+        found = kept_later(phase("step/forward"), peaks, looks, -1, others)
+        return found.kept / MIB
+
+    assert kept(107) == 23
+    assert kept(100) == kept(120) == 0
+    assert kept(107, number=2) == 0  # after a loss the graph is there
 
 
 def test_what_was_given_back_before_the_end_is_told_by_how_large_the_heap_had_been():

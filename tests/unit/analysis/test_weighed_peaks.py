@@ -93,7 +93,7 @@ def test_where_less_rose_than_torch_asked_for_nothing_is_said_to_be_inside_kerne
         ([(5, 10, 3), (9, 5, 2)], 20, 25, 15),
         ([(5, 10, 3), (11, 5, 2)], 13, 30, 17),  # after the peak
         ([(5, 70, 3)], 43, 0, 17),  # most of it is gone
-        ([(5, 10, 80)], 30, 30, 0),
+        ([(5, 10, 80)], 90, 30, -60),  # it shows where something was counted that is not there
         ([(5, -10, 3)], 3, 40, 17),
     ],
 )

@@ -2,10 +2,10 @@
 
 A later step may go higher than the weighed one with the same in use, because by then malloc keeps
 more. Only a look at the heap can tell that, and it takes some 100 us, since malloc goes through all
-of its free blocks. So there is one where a backward begins, for half a thousandth of the time at
-the most; and one where a phase ends that went higher than every earlier one of its path, for as
-much. That look also asks how large the heap has ever been: what a phase took of it for a moment and
-gave back to the system before its end is in no other figure.
+of its free blocks. So there is one where a forward or backward begins, for a 1500th of the time at
+the most; and one where a phase ends that went higher than every earlier one of its path, for a
+3000th. That look also asks how large the heap has ever been: what a phase took of it for a moment
+and gave back to the system before its end is in no other figure.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ State = tuple[int, int, int]
 
 UNKNOWN = (-1, -1, -1)
 
-SHARE = 2000
-"""One part of so many is the most of the time that looks as phases begin take, and again as much
-those at records."""
+FOR_BEGINS, FOR_RECORDS = 1500, 3000
+"""One part of so many is the most of the time that looks take, as phases begin and at records."""
 
 AT_ONCE_NS = 2_000_000
 """Each may take so long before any time has gone by."""
@@ -46,15 +45,17 @@ LARGER = 256 << 10
 class Purse:
     """Time that may be spent, and was."""
 
-    __slots__ = ("_since_ns", "spent_ns")
+    __slots__ = ("_share", "_since_ns", "spent_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, share: int) -> None:
+        """One part of ``share`` parts of all time from now on."""
+        self._share = share
         self._since_ns = time.monotonic_ns()
         self.spent_ns = 0
 
     def is_empty(self) -> bool:
         """Whether enough was spent."""
-        return self.spent_ns > AT_ONCE_NS + (time.monotonic_ns() - self._since_ns) // SHARE
+        return self.spent_ns > AT_ONCE_NS + (time.monotonic_ns() - self._since_ns) // self._share
 
 
 class Afterwards:
@@ -77,16 +78,16 @@ class Afterwards:
         self._session = session
         self._resident = resident
         self._sampled = Sampled(session.directory)
-        self._for_begins, self._for_records = Purse(), Purse()
+        self._for_begins, self._for_records = Purse(FOR_BEGINS), Purse(FOR_RECORDS)
 
     def begins(self, path: str) -> State | None:
-        """A phase begins; the heap of now where it is a backward and there is time left for it."""
+        """A phase begins; the heap of now where that is wanted and there is time left for it."""
         if path not in self.highest:
             return None
         if not self._for_records.is_empty():
             self._sampled.begin()
-        # What a forward saves is there as it ends, and an optimizer's step leaves all as it was.
-        if not path.endswith("backward") or self._for_begins.is_empty():
+        # An optimizer's step leaves all as it was, and a loss is brief.
+        if not path.endswith(("forward", "backward")) or self._for_begins.is_empty():
             return None
         return self._paid(self._for_begins, self._resident.state)
 
