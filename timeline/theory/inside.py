@@ -214,11 +214,13 @@ def _convolution_backward(args: Any, out: Any) -> int:
         inside = one.result + one.weight + back + (0 if one.reorders else _size(out[0]))
         most = max(inside, back + _size(out[0]))
     if to_weight:
-        held = _size(out[0]) if to_source else 0
-        held += one.source + one.result + one.weight
+        before = _size(out[0]) if to_source else 0
+        held = before + one.source + one.result + one.weight
         if one.element == 2:
             held += _weight_in_bf16(source, gradient, one)
-        most = max(most, held if one.reorders else held + _size(out[1]))
+        # Images in blocks are gone when the weight's gradient is copied from its own.
+        copying = before if one.reorders else held - one.weight
+        most = max(most, held, copying + one.weight + _size(out[1]))
     return most - results
 
 
