@@ -36,6 +36,26 @@ print(made.peak_allocated, made.peak_reserved, "torch._dynamo.eval_frame" in sys
     assert without[2] == "False"
 
 
+def test_a_breakdown_on_the_command_line_is_the_same_without_the_compiler(tmp_path):
+    (tmp_path / "small_model.py").write_text("""
+import torch
+def make():
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(288, 4)
+    return torch.nn.Sequential(*layers)
+""")
+    code = f"""
+import sys
+from timeline.cli.main import main
+sys.path.insert(0, {str(tmp_path)!r})
+words = "breakdown small_model:make --input 3x8x8 --optimizer adamw --json"
+print(main(words.split()), "torch._dynamo.eval_frame" in sys.modules)
+"""
+    # Where torch is there already, nothing is kept out.
+    with_it, without = run("import torch\n" + code), run(code)
+    assert with_it.splitlines()[:-1] == without.splitlines()[:-1]
+    assert [each.splitlines()[-1] for each in (with_it, without)] == ["0 True", "0 False"]
+
+
 def test_whoever_wants_the_compiler_gets_the_real_one():
     found = run(
         BEFORE

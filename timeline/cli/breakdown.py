@@ -18,7 +18,7 @@ from timeline.cli import model_options
 from timeline.cli.output import show
 from timeline.theory.advising import advice
 from timeline.theory.breakdown import breakdown
-from timeline.theory.lightly import without_compiler
+from timeline.theory.lightly import loading, without_compiler
 from timeline.theory.targets import resolve
 from timeline.views import breakdown_json, breakdown_text
 from timeline.views.terminal import look_of
@@ -29,7 +29,8 @@ def run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     model_options.at_least(options, layers=0, batch=1)
     without_compiler()
-    target = resolve(options.target, options.input)
+    with loading():
+        target = resolve(options.target, options.input)
     step = {
         "batch": options.batch,
         "dtype": options.dtype,

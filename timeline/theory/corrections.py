@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from timeline.theory import packing
+from timeline.theory import packing, shortcuts
 from timeline.theory.layers.workspace import lstm_workspace
 
 aten = torch.ops.aten
@@ -24,7 +24,7 @@ def ran(func: Any, args: Any, kwargs: Any, note: Callable[[str], object]) -> Any
     Args:
         note: takes a sentence on what was taken for granted.
     """
-    instead = packing.INSTEAD.get(func)
+    instead = _INSTEAD.get(func)
     if instead is not None:
         out = instead(args, kwargs or {}, note)
         if out is not NotImplemented:
@@ -85,6 +85,8 @@ def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
     size = lstm_workspace(steps, batch, width, hidden, source.element_size())
     return *out[:3], torch.empty(size, dtype=torch.uint8)
 
+
+_INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD}
 
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
