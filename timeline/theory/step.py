@@ -11,7 +11,6 @@ import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.optimizers import any_value
-from timeline.theory.packing import padding
 from timeline.theory.storages import tensors_in
 from timeline.theory.subject import Subject
 from timeline.theory.tracing import Trace, Watch
@@ -72,8 +71,7 @@ def trace_step(
     grad = torch.enable_grad() if train else torch.no_grad()
     phase = "forward"
     try:
-        with watch, grad, _quiet(), padding():
-            watch.calibrate()
+        with watch, grad, _quiet():
             watch.begin(phase)
             with watch.saving(), subject.watched(watch), autocast:
                 outputs = subject.call(*args, **kwargs)
