@@ -9,16 +9,14 @@ model runs in a process of its own, which prints one line of JSON a change.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import peaks
-from measure import rows_of
+from measure import command_of, rows_of
 
 MODELS = ("resnet18", "mobilenet_v3_large", "gpt", "lstm")
 LR = ",lr=0.00001"
@@ -138,7 +136,6 @@ def one(name: str, quick: bool) -> None:
     """Print a line for each change of one model."""
     import timeline
 
-    logging.disable(logging.CRITICAL)
     case = case_of(name)
     rows = [("as it is", case, case.theory())]
     for each in timeline.advice(
@@ -160,11 +157,11 @@ def one(name: str, quick: bool) -> None:
         print(json.dumps(row), flush=True)
 
 
-def measure_all(*, quick: bool = False, models: tuple[str, ...] = MODELS) -> list[dict[str, Any]]:
+def measure_all(*, quick: bool = False, models: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Every change of the models, each model in a process of its own."""
     rows = []
-    for name in models[:1] if quick else models:
-        rows += rows_of(__file__, ["--one", name, *(["--quick"] if quick else [])], name)
+    for name in models or MODELS[: 1 if quick else None]:
+        rows += rows_of(__file__, ["--lines", name, *(["--quick"] if quick else [])], name)
         print(f"advice       {name}", file=sys.stderr, flush=True)
     return rows
 
@@ -201,15 +198,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=MODELS)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        one(args.one, args.quick)
-    else:
-        print(table(measure_all(quick=args.quick, models=tuple(args.models))))
+    command_of(__doc__, one, lambda models, quick: table(measure_all(quick=quick, models=models)))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,32 @@ def rows_of(script: str, arguments: list[str], what: str) -> list[dict[str, Any]
     if ran.returncode:
         raise Failed(f"{what}: {ran.stderr[-500:]}")
     return [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+
+
+def command_of(
+    text: str,
+    print_lines: Callable[[str, bool], None],
+    whole: Callable[[list[str], bool], str],
+) -> None:
+    """The command line of a benchmark that goes from model to model.
+
+    Args:
+        text: its docstring.
+        print_lines: prints lines of JSON for one model, quickly or whole: what ``--lines`` does, in
+            a process of its own.
+        whole: of the models that are named, or none for all, the table.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--lines", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.lines:
+        print(whole(args.models, args.quick))
+        return
+    logging.disable(logging.CRITICAL)
+    for name in args.models:
+        print_lines(name, args.quick)
 
 
 @dataclass(frozen=True, slots=True)

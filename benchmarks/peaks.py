@@ -8,18 +8,16 @@ Each model runs in a process of its own, which prints one line of JSON a case. T
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import Failed
+from measure import Failed, command_of
 
 BATCH = 8
 IMAGE = 64
@@ -246,7 +244,6 @@ def one(name: str, quick: bool) -> None:
     import timeline
     from timeline.theory import optimizers
 
-    logging.disable(logging.CRITICAL)
     make, inputs = build(name)
     for text, precision, again in cases(quick):
         torch.manual_seed(0)
@@ -273,15 +270,15 @@ def one(name: str, quick: bool) -> None:
         print(json.dumps(row), flush=True)
 
 
-def measure_all(*, quick: bool = False, models: tuple[str, ...] = MODELS) -> list[dict[str, Any]]:
+def measure_all(*, quick: bool = False, models: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Every case of the models, each model in a process of its own.
 
     Raises:
         Failed: no case of any model could be measured.
     """
     rows = []
-    for name in models:
-        command = [sys.executable, str(Path(__file__).resolve()), "--one", name]
+    for name in models or MODELS:
+        command = [sys.executable, str(Path(__file__).resolve()), "--lines", name]
         ran = subprocess.run(
             [*command, *(["--quick"] if quick else [])], capture_output=True, text=True
         )
@@ -329,15 +326,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=MODELS)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        one(args.one, args.quick)
-    else:
-        print(table(measure_all(quick=args.quick, models=tuple(args.models))))
+    command_of(__doc__, one, lambda models, quick: table(measure_all(quick=quick, models=models)))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ model.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import sys
 import warnings
 from typing import Any
 
-from measure import rows_of
+from measure import command_of, rows_of
 
 BATCH = 2
 TOKENS = 32
@@ -85,15 +83,16 @@ def recurrent(name: str) -> Any:
     return Words
 
 
-def one(name: str) -> dict[str, Any]:
-    """Both figures of one model."""
+def one(name: str, quick: bool) -> None:
+    """Print both figures of one model."""
     import timeline
     from timeline.theory.summing import saved_by_formula
 
+    warnings.simplefilter("ignore")
     make, inputs = target(name)
     summed = saved_by_formula(make, inputs, batch=BATCH)
     traced = timeline.breakdown(make, None, inputs, batch=BATCH)
-    return {
+    row = {
         "model": name,
         "traced": traced.categories["activation"],
         "formula": summed.bytes,
@@ -101,6 +100,7 @@ def one(name: str) -> dict[str, Any]:
         "of_operators": summed.of_operators,
         "not_counted": summed.not_counted,
     }
+    print(json.dumps(row), flush=True)
 
 
 def measure_all(*, quick: bool = False, models: list[str] | None = None) -> list[dict[str, Any]]:
@@ -140,18 +140,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--lines", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if not args.lines:
-        print(table(measure_all(quick=args.quick, models=args.models)))
-        return
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
-    for name in args.models:
-        print(json.dumps(one(name)), flush=True)
+    command_of(__doc__, one, lambda models, quick: table(measure_all(quick=quick, models=models)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A test that hangs must not take CI's whole time; a run of this machine's slowest takes a minute.
 TIME_LIMIT_S = 240
+
+
+def tells_how_others_ended() -> bool:
+    """Whether this kernel tells everyone how a process ended: by a pidfd, since Linux 6.15."""
+    version = re.findall(r"\d+", os.uname().release)[:2] if sys.platform == "linux" else (0, 0)
+    return tuple(map(int, version)) >= (6, 15)
 
 
 @dataclass

@@ -255,13 +255,14 @@ def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_time
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV (a segmentation fault) at "),
         ("os.kill(os.getpid(), signal.SIGHUP)", "killed by SIGHUP (its terminal went away) at "),
         ("os.abort()", "killed by SIGABRT (it aborted itself) at "),
+        ("os._exit(7)", "exited with code 7 at "),
     ],
 )
-def test_a_signal_is_named_with_the_step_and_phase(
+def test_a_signal_or_a_hard_exit_is_named_with_the_step_and_phase(
     end, sentence, write_script, run_timeline, tmp_path
 ):
     recorded = run_timeline(write_script(STEPS.replace("END", end)))
-    assert recorded.code < 0
+    assert recorded.code < 0 or recorded.code == 7
     document, table = report(recorded.recording, tmp_path)
     first = " ".join(table.split())
     assert sentence in first
@@ -401,3 +402,40 @@ raise SystemExit(3)
     assert document["channels"]["host.rss"]["exact"] is False
     assert "no space left on device" in table or "the disk is full" in table
     assert "exited with code 3" in table.splitlines()[0]
+    assert "the program's marks end after " in " ".join(table.split())
+
+
+LOSES_A_CHILD = """
+import subprocess, sys
+from timeline import phase
+with phase("data"):
+    grown = "kept = []\\nwhile True: kept.append(bytearray(4 << 20))"
+    child = subprocess.run([sys.executable, "-c", grown])
+if sys.argv[1:]:
+    raise RuntimeError(f"a worker ended by {child.returncode}")
+"""
+
+
+@pytest.mark.parametrize("fails", [[], ["fails"]], ids=["goes on", "fails"])
+def test_a_child_that_the_oom_killer_took_is_told_of(fails, write_script, tmp_path):
+    out = tmp_path / "run.timeline"
+    with memory_cgroup(300 * MiB) as cgroup:
+        command = [*launched(out, write_script(LOSES_A_CHILD)), *fails]
+        ended = run(inside(cgroup, command), cwd=tmp_path)
+    assert ended.code == len(fails)
+    document, table = report(out, tmp_path)
+    run_, (child,) = document["run"], document["processes"]
+    # Only the kernel's notices tell how somebody else's child ended.
+    known = child["signal"] == "SIGKILL"
+    assert known or child["signal"] is None
+    if fails:
+        assert run_["death"]["cause"] == "oom-other"
+        assert "exited with code 1: RuntimeError (script.py:" in table.splitlines()[0]
+        assert "after the cgroup's OOM killer took a process beside it" in table.splitlines()[0]
+        said = run_["death"]["evidence"]
+    else:
+        assert run_["death"] is None
+        (said,) = (note for note in document["notes"] if "OOM" in note)
+        assert "and not this program" in said
+    assert f"took 1 process of {cgroup.path} during the run" in said
+    assert ("ended by SIGKILL" in said) == known

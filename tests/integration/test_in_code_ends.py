@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from gpus import apart_from_gpus
-from running import ROOT, begin
+from running import ROOT, begin, tells_how_others_ended
 
-from timeline import load
+from timeline import analyze, load
 from timeline.recording.types import Kind
 
 
@@ -76,7 +76,8 @@ def test_a_killed_program_leaves_a_whole_recording_and_no_sampler(started, tmp_p
     process.wait()
     assert gone(sampler)
     recording = load(tmp_path / "run")
-    assert (recording.run.end, recording.run.signal) == ("killed", None)
+    assert recording.run.end == "killed"
+    assert recording.run.signal == "SIGKILL" or not tells_how_others_ended()
     assert left_open(recording) == ["open"]
     assert recording.damage == ()
     series = recording.series["host.rss"]
@@ -97,7 +98,9 @@ def test_a_killed_program_ends_its_recording_though_a_child_of_it_lives_on(start
         process.kill()
         process.wait()
         assert gone(sampler_of(tmp_path / "run"))
-        assert load(tmp_path / "run").run.end == "killed"
+        recording = load(tmp_path / "run")
+        assert recording.run.end == "killed"
+        assert recording.run.signal == "SIGKILL" or not tells_how_others_ended()
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -213,11 +216,26 @@ def test_a_recorder_left_open_is_ended_with_the_interpreter(write_script, run_py
     assert left_open(recording) == ["open"]
 
 
-def test_a_program_that_leaves_without_a_word_counts_as_killed(started, tmp_path):
-    process = started(PROGRAM.replace("sys.stdin.readline()", "__import__('os')._exit(0)"))
-    assert process.wait() == 0
+def test_a_program_that_leaves_without_a_word_has_its_code_or_counts_as_killed(started, tmp_path):
+    process = started(PROGRAM.replace("sys.stdin.readline()", "__import__('os')._exit(5)"))
+    assert process.wait() == 5
     assert gone(sampler_of(tmp_path / "run"))
-    assert load(tmp_path / "run").run.end == "killed"
+    run = load(tmp_path / "run").run
+    if tells_how_others_ended():
+        assert (run.end, run.exit_code) == ("exited", 5)
+    else:
+        assert (run.end, run.exit_code) in (("exited", 5), ("killed", None))
+
+
+def test_a_crash_of_a_program_that_records_itself_is_named(started, tmp_path):
+    crash = "import signal; signal.raise_signal(signal.SIGSEGV)"
+    process = started(PROGRAM.replace("sys.stdin.readline()", crash))
+    assert process.wait() == -signal.SIGSEGV
+    assert gone(sampler_of(tmp_path / "run"))
+    said = analyze(load(tmp_path / "run")).ending
+    if tells_how_others_ended():
+        assert said.startswith("killed by SIGSEGV (a segmentation fault) at ")
+    assert said.endswith(", in open")
 
 
 def test_a_sampler_whose_backend_is_slow_to_import_is_waited_for(

@@ -6,28 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from oracles import saved_for_backward  # noqa: E402
 from torch import nn  # noqa: E402
 
 import timeline  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-def saved_bytes(model, inputs):
-    """The oracle: what a real forward pass saves, less parameters and inputs."""
-    known = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers(), inputs)}
-    saved = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        out = model(inputs)
-        out = out if isinstance(out, torch.Tensor) else out[0]
-        out.sum()
-    return sum(s.nbytes() for key, s in saved.items() if key not in known)
 
 
 @pytest.mark.skipif(
@@ -42,21 +26,21 @@ def test_what_an_lstm_keeps_is_exact(sizes, dtype):
     model = nn.LSTM(width, hidden, 2, bidirectional=True, dtype=dtype)
     inputs = torch.randn(steps, batch, width, dtype=dtype)
     told = timeline.breakdown(model, None, inputs)
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
 def test_other_recurrent_layers_need_no_correction(kind):
     model, inputs = kind(8, 12, 2), torch.randn(5, 3, 8)
     told = timeline.breakdown(model, None, inputs)
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, lambda n: nn.BatchNorm2d(n, affine=False)])
 def test_batch_norm_of_16_bits_is_exact(kind):
     model, inputs = kind(8), torch.randn(4, 8, 5, 5, dtype=torch.bfloat16)
     told = timeline.breakdown(model, None, inputs.requires_grad_())
-    assert told.categories["activation"] == saved_bytes(model, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
@@ -68,35 +52,3 @@ def test_a_sparse_gradient_has_a_row_for_each_index(kind):
     model(tokens).sum().backward()
     grad = model.weight.grad
     assert told.categories["gradient"] == grad._indices().nbytes + grad._values().nbytes
-
-
-@pytest.mark.skipif(
-    not hasattr(torch, "_grouped_mm")
-    or not torch._C._dispatch_has_computed_kernel_for_dispatch_key("aten::_grouped_mm", "CPU"),
-    reason="this torch has no kernel of it for the CPU",
-)
-@pytest.mark.parametrize("columns", [8, 12])
-def test_a_grouped_product_of_32_bits_is_followed_as_its_kernel_makes_it(columns):
-    """The layers of experts in a mixture: torch's own rule refuses them in float32."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    from timeline.theory.corrections import outcome
-
-    operator = torch.ops.aten._grouped_mm.default
-    ends = torch.tensor([3, 8, 10], dtype=torch.int32)
-    rows, weights = torch.randn(10, 16), torch.randn(3, 16, columns)
-    forms = [
-        (rows, weights),  # forward
-        (torch.randn(10, 8), torch.randn(3, 16, 8).transpose(-2, -1)),  # of what goes in
-        (rows.t(), torch.randn(10, columns)),  # of the weights
-        (weights.transpose(-2, -1), rows.t()),
-        (torch.randn(3, 5, 16), weights),
-    ]
-    for a, b in forms:
-        offs = None if a.dim() == b.dim() == 3 else ends
-        real = operator(a, b, offs)
-        with FakeTensorMode() as mode:
-            fakes = [mode.from_tensor(each) for each in (a, b)]
-            fakes.append(offs if offs is None else mode.from_tensor(offs))
-            fake = outcome(operator, tuple(fakes), None)
-        assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)

@@ -61,18 +61,20 @@ def inside(run):
 
 def convolutions():
     for dtype in (torch.float32, torch.bfloat16):
-        for channels, outputs, kernel, stride, groups in (
-            (64, 64, 3, 1, 1),
-            (64, 128, 1, 2, 1),
-            (24, 40, 1, 1, 1),
-            (72, 72, 3, 2, 72),
-            (3, 64, 3, 1, 1),
-            (256, 512, 3, 1, 1),
+        for channels, outputs, kernel, stride, groups, size in (
+            (64, 64, 3, 1, 1, 32),
+            (64, 128, 1, 2, 1, 32),
+            (24, 40, 1, 1, 1, 32),
+            (72, 72, 3, 2, 72, 32),
+            (3, 64, 3, 1, 1, 32),
+            (256, 512, 3, 1, 1, 32),
+            (512, 512, 3, 1, 1, 2),  # more weights than images
+            (256, 512, 1, 2, 1, 4),
         ):
             layer = nn.Conv2d(
                 channels, outputs, kernel, stride, kernel // 2, groups=groups, dtype=dtype
             )
-            source = torch.randn(8, channels, 32, 32, dtype=dtype, requires_grad=True)
+            source = torch.randn(8, channels, size, size, dtype=dtype, requires_grad=True)
             out = layer(source)
             out.backward(torch.ones_like(out))
 

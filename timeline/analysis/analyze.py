@@ -9,7 +9,7 @@ import numpy as np
 
 from timeline.analysis import phases, processes
 from timeline.analysis.anatomy import take_apart
-from timeline.analysis.death import clock_notes, find_death
+from timeline.analysis.death import find_death, notes_of
 from timeline.analysis.devices import device_memories, merged, with_device_peaks
 from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import NO_CEILING, Readings, first_largest, held, merge
@@ -42,7 +42,7 @@ def analyze(recording: Recording) -> Analysis:
     names = sorted(recording.series, key=lambda name: (name != HOST, name))
     host = merge(recording.series.get(HOST), marks)
     readings = {name: host if name == HOST else merged(recording, name) for name in names}
-    spans, begins, parent = phases.pair(marks, host, end)
+    spans, begins, parent = phases.pair(marks, host, run.marks_until_ns or end)
     most = _most(recording.series.get(HOST), host, run)
     peaks = phases.measure(spans, host, most)
     instances = _instances(marks, spans, begins, parent, peaks, start)
@@ -85,7 +85,7 @@ def analyze(recording: Recording) -> Analysis:
         instances=instances,
         marks=_texts(marks, start),
         missing=recording.missing,
-        notes=(*recording.damage, *clock_notes(run)),
+        notes=(*recording.damage, *notes_of(recording, death)),
         limits=recording.limits,
         headroom=headroom,
         death=death,

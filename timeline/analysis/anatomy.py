@@ -29,12 +29,13 @@ from timeline.recording.types import UNKNOWN
 from timeline.units import format_bytes
 
 BEFORE = "before_model"
+IMPORTED = "imported"
 FILES = "mapped_files"
 KEPT = "kept_by_malloc"
 KERNELS = "inside_kernels"
 UNEXPLAINED = "unexplained"
 
-PARTS = (BEFORE, *CATEGORIES, KERNELS, FILES, KEPT, UNEXPLAINED)
+PARTS = (BEFORE, *CATEGORIES, KERNELS, IMPORTED, FILES, KEPT, UNEXPLAINED)
 """Of a peak, in the order in which every view shows them."""
 
 _SAME_PEAK = 256 << 10
@@ -157,7 +158,7 @@ def take_apart(
             each,
             weighed,
             peaks[path],
-            kept_later(each, instances, heaps),
+            kept_later(each, instances, heaps, weighed.heap_most, tuple(highest.values())),
             expected(weighed, each),
         )
         for path, each in highest.items()
@@ -200,15 +201,23 @@ def _composition(
         reused = max((phase.rise or 0) - max(phase.high - at.rss, 0), 0)
         measured[KEPT] = max(at.free - reused, 0) - before.free + later.kept
     measured[KERNELS] = _inside_kernels(phase)
-    explained = sum(size for size in measured.values() if size is not None)
-    measured[UNEXPLAINED] = peak - explained
     in_heap = None
     if UNKNOWN not in (before.in_use, at.in_use):
         tensors = sum(phase.categories.values()) - (phase.rise or 0) - phase.shared
         in_heap = at.in_use - before.in_use - tensors + weighed.held
     elsewhere = None
-    if UNKNOWN not in (*_known(before), *_known(at)):
+    measured[IMPORTED] = None
+    if in_heap is not None and UNKNOWN not in (*_known(before), *_known(at)):
         elsewhere = _outside(at) - _outside(before)
+        done = [each for each in weighed.imports if each.t_ns <= at.t_ns]
+        # Of the heap no more than is in use: what an import made may have gone since. Beside it
+        # nobody knows: there blocks that no kernel has touched yet are missing, too.
+        on_heap = min(max(sum(each.heap for each in done), 0), max(in_heap, 0))
+        beside = max(sum(each.beside for each in done), 0)
+        in_heap, elsewhere = in_heap - on_heap, elsewhere - beside
+        measured[IMPORTED] = on_heap + beside
+    explained = sum(size for size in measured.values() if size is not None)
+    measured[UNEXPLAINED] = peak - explained
     parts = []
     for name in PARTS:
         size, estimated = measured[name], theory.get(name)
@@ -279,7 +288,17 @@ def _raised(
 
 
 def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
-    """Where another step went above the weighed one: nobody took that apart."""
+    """Where another step went above the weighed one, which alone was taken apart."""
+    kept = [
+        f"{each.path} by {format_bytes(each.later.kept)}"
+        for each in compositions
+        if each.later.kept > _TOLD * each.grown
+    ]
+    if kept:
+        yield (
+            "another step went higher than the weighed one and held as much as it began and ended; "
+            f"that it did the same and malloc kept more is concluded: {', '.join(kept)}"
+        )
     told = [
         f"{each.path} by {format_bytes(each.unweighed)}"
         for each in compositions
@@ -319,8 +338,7 @@ def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
         if left > _MUCH * highest.grown < highest.outside_heap:
             notes.append(
                 f"of what is unexplained {format_bytes(highest.outside_heap)} lie outside the C "
-                "library's heap: objects of Python, such as modules imported since, stacks, and "
-                "what libraries map for themselves"
+                "library's heap: objects of Python, stacks, and what libraries map for themselves"
             )
     for each in compositions:
         if each.in_heap is not None and each.in_heap < -each.grown // 4:

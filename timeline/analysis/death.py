@@ -5,20 +5,13 @@ Every figure is one that was read; what can only be concluded from others is wor
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-
 import numpy as np
 
+from timeline.analysis.causes import Cause, find_cause, survivor_notes
 from timeline.analysis.readings import Readings
 from timeline.analysis.types import HOST, Death, Growth, Headroom, Instances
-from timeline.errors import TimelineError
-from timeline.recording.types import UNKNOWN, Kills, Raised, Recording, Run
-from timeline.units import format_bytes, format_duration, parse_bytes
-
-NEAR = 0.95
-"""Of a limit: a run that stops this close to it, without a word, very probably died of it. Between
-two readings at 20 a second memory that grows by 1 GiB a second gains 50 MiB."""
+from timeline.recording.types import UNKNOWN, Recording, Run
+from timeline.units import format_bytes, format_duration
 
 LAST_NS = 10_000_000_000
 """How long before the end the last seconds begin."""
@@ -28,37 +21,7 @@ GREW_MOST = 3
 LEAST_JUMP_NS = 1_000_000_000
 """Of clocks: what NTP slews in a long run stays below, and matters to nobody."""
 
-_SIGNALS = {
-    "SIGSEGV": "a segmentation fault",
-    "SIGBUS": "a bus error",
-    "SIGFPE": "an arithmetic error",
-    "SIGILL": "an illegal instruction",
-    "SIGABRT": "it aborted itself",
-    "SIGHUP": "its terminal went away",
-    "SIGINT": "Ctrl-C",
-    "SIGTERM": "it was asked to end",
-    "SIGXCPU": "its limit of CPU time",
-}
-
 _OPTIMIZER = "step/optimizer"
-
-_TORCH_OOM = re.compile(
-    r"GPU (?P<device>\d+) has a total capacity of (?P<total>[\d.]+ \w+)"
-    r" of which (?P<free>[\d.]+ \w+) is free"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """By what: words for a sentence, whether it is certain, and the figures at the end."""
-
-    cause: str
-    words: str
-    certain: bool = True
-    size: int = UNKNOWN
-    limit: int = UNKNOWN
-    of: str = ""
-    evidence: str = ""
 
 
 def find_death(
@@ -69,7 +32,7 @@ def find_death(
 ) -> Death | None:
     """What the run died of; None where it lives, or ended as programs do."""
     run = recording.run
-    cause = _cause(recording, headroom)
+    cause = find_cause(recording, headroom)
     if cause is None:
         return None
     phase, step, moment = _place(instances, recording, lost=cause.cause == "recorder-lost")
@@ -97,178 +60,21 @@ def find_death(
     )
 
 
-def _cause(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause | None:
-    run = recording.run
-    if run.end == "running":
-        return None
-    struck = _struck(recording.kills)
-    if run.end == "exited":
-        return _exited(recording, struck, headroom)
-    if run.end == "killed" and run.signal in ("SIGKILL", None) and struck:
-        return _by_oom_killer(struck, recording, headroom, together=False)
-    if run.end == "killed":
-        return _by_signal(run.signal, recording)
-    if struck:
-        return _by_oom_killer(struck, recording, headroom, together=True)
-    return _cut_off(recording, headroom)
+def notes_of(recording: Recording, death: Death | None) -> tuple[str, ...]:
+    """What else happened around the run, as sentences."""
+    others = survivor_notes(recording, death.cause if death is not None else "")
+    return (*_marks_notes(recording.run), *_clock_notes(recording.run), *others)
 
 
-def _exited(
-    recording: Recording, struck: Kills | None, headroom: tuple[Headroom, ...]
-) -> _Cause | None:
-    raised, code = recording.raised, recording.run.exit_code
-    lost = _recorder_lost(recording) if recording.run.outlived else None
-    if code == 0 or (raised is None and lost is not None):
-        return lost
-    cause = _raised(raised, code) if raised is not None else None
-    if struck and code:
-        # One of its children, as a rule: a program rarely survives that.
-        killer = _by_oom_killer(struck, recording, headroom, together=False)
-        ended = cause.words if cause else f"exited with code {code}"
-        words = f"{ended} after {killer.words.removeprefix('killed by ')} took a process beside it"
-        evidence = f"{killer.evidence}; {cause.evidence}" if cause else killer.evidence
-        return replace(killer, cause="oom-other", words=words, evidence=evidence)
-    if cause is not None and lost is not None:
-        return replace(cause, evidence=f"{cause.evidence}; {lost.evidence}".removeprefix("; "))
-    return cause
+def _marks_notes(run: Run) -> tuple[str, ...]:
+    """Where the marks end before the run does; phases that were open then end there as well."""
+    if not run.marks_until_ns:
+        return ()
+    after = format_duration((run.marks_until_ns - run.started_ns) / 1e9)
+    return (f"the program's marks end after {after}: in which phases it was then is not known",)
 
 
-def _raised(raised: Raised, code: int | None) -> _Cause:
-    where = f" ({raised.where})" if raised.where else ""
-    ended = "ended by" if code is None else f"exited with code {code}:"
-    said = f"{raised.type}: {raised.text}" if raised.text else ""
-    memory = raised.type.endswith(("MemoryError", "OutOfMemoryError")) or (
-        "can't allocate memory" in raised.text
-    )
-    cause = "memory-error" if memory else "exception"
-    size, limit, of = UNKNOWN, UNKNOWN, ""
-    if raised.type.endswith("OutOfMemoryError"):
-        cause = "gpu-memory-error"
-        size, limit, of = _of_device(raised)
-    if cause == "memory-error" and raised.virtual_limit != UNKNOWN:
-        size, limit, of = raised.virtual, raised.virtual_limit, "RLIMIT_AS"
-    return _Cause(cause, f"{ended} {raised.type}{where}", True, size, limit, of, said)
-
-
-def _of_device(raised: Raised) -> tuple[int, int, str]:
-    """What torch says in its error of the device: how much was in use, of how much."""
-    found = _TORCH_OOM.search(raised.text)
-    if found is None:
-        return UNKNOWN, UNKNOWN, "gpu"
-    try:
-        total, free = parse_bytes(found["total"]), parse_bytes(found["free"])
-    except TimelineError:
-        return UNKNOWN, UNKNOWN, "gpu"
-    return max(total - free, 0), total, f"gpu{found['device']}"
-
-
-def _struck(kills: tuple[Kills, ...]) -> Kills | None:
-    """Where the OOM killer took somebody: the place whose limit was the reason, else the nearest.
-
-    The kernel counts a victim in its own cgroup whichever OOM killer took it; the limit that was
-    reached is counted where it stands.
-    """
-    if not any(each.kills for each in kills):
-        return None
-    cgroups = [each for each in kills if each.path]
-    if cgroups and not any(each.kills for each in cgroups):
-        return None  # somebody else's process, elsewhere on the machine
-    at_limit = [each for each in cgroups if each.strikes]
-    return at_limit[0] if at_limit else next((each for each in kills if not each.path), kills[0])
-
-
-def _by_oom_killer(
-    struck: Kills, recording: Recording, headroom: tuple[Headroom, ...], *, together: bool
-) -> _Cause:
-    who = "killed together with its recorder by" if together else "killed by"
-    count = max(each.kills for each in recording.kills)
-    taken = "1 process" if count == 1 else f"{count} processes"
-    when = ", as the kernel's own count still tells" if struck.late else ""
-    if not struck.path:
-        machine = next((each for each in headroom if each.limit.name == "machine"), None)
-        # Counted in its own cgroup it was one of ours; counted for the machine it may be anybody.
-        ours = any(each.kills for each in recording.kills if each.path)
-        return _Cause(
-            "oom-machine",
-            ("" if ours else "very probably ")
-            + f"{who} the kernel's OOM killer, for want of memory in the whole machine",
-            ours,
-            size=machine.peak if machine else UNKNOWN,
-            limit=machine.limit.bytes if machine else UNKNOWN,
-            of="machine",
-            evidence=f"the machine's OOM killer took {taken} during the run{when}",
-        )
-    own = [each for each in recording.limits if each.source.startswith(struck.path + "/")]
-    limit = min((each.bytes for each in own if each.name == "cgroup"), default=UNKNOWN)
-    size = struck.peak
-    known = [each.peak for each in headroom if each.limit.bytes == limit]
-    size = max([size, *known])
-    return _Cause(
-        "oom-cgroup",
-        f"{who} the cgroup's OOM killer",
-        size=min(size, limit) if limit != UNKNOWN else size,
-        limit=limit,
-        of=struck.path,
-        evidence=f"the OOM killer took {taken} of {struck.path} during the run{when}",
-    )
-
-
-def _by_signal(signal: str | None, recording: Recording) -> _Cause:
-    if signal is None:
-        return _Cause("killed", "killed, it is not known by what,")
-    why = _SIGNALS.get(signal)
-    evidence = ""
-    if signal == "SIGKILL" and recording.kills:
-        evidence = "not the kernel's OOM killer: its counts did not rise during the run"
-    return _Cause("signal", f"killed by {signal}" + (f" ({why})" if why else ""), evidence=evidence)
-
-
-def _cut_off(recording: Recording, headroom: tuple[Headroom, ...]) -> _Cause:
-    """No end was written: the recorder went too, or first."""
-    if recording.run.outlived:
-        return _recorder_lost(recording)
-    near = [each for each in headroom if each.hard and each.last >= NEAR * each.limit.bytes]
-    if near:
-        tightest = min(near, key=lambda each: each.limit.bytes - each.last)
-        return _Cause(
-            "oom-probable",
-            "cut off: very probably killed together with its recorder by "
-            + ("the cgroup's" if tightest.limit.name == "cgroup" else "the machine's")
-            + " OOM killer,",
-            False,
-            tightest.last,
-            tightest.limit.bytes,
-            tightest.limit.name,
-            "no end was written, and the last reading stands at the limit; the kernel's count "
-            "cannot be read any more",
-        )
-    evidence = "the recorder was killed, had no room to write, or the machine stopped"
-    series, marks = recording.series.get(HOST), recording.marks
-    if series is not None and len(series) and len(marks):
-        later = (int(marks.t_ns[-1]) - int(series.t_ns[-1])) / 1e9
-        if later > 5 * recording.run.interval_ns / 1e9 + 0.1:
-            evidence = f"the recorder was lost {format_duration(later)} before the last mark"
-    if recording.kills:
-        evidence += "; the OOM killer of its cgroup has not struck"
-    return _Cause("cut-off", "cut off: no end was written,", False, evidence=evidence)
-
-
-def _recorder_lost(recording: Recording) -> _Cause:
-    """The program outlived the process that sampled it: its launcher, or the one beside."""
-    did = "went on to its end" if recording.run.outlived == "ended" else "lives still"
-    series, when = recording.series.get(HOST), ""
-    if series is not None and len(series):
-        since = int(series.t_ns[-1]) - recording.run.started_ns
-        when = f" {format_duration(since / 1e9)} into the run"
-    return _Cause(
-        "recorder-lost",
-        f"its recorder was lost and it {did}: last sampled",
-        evidence=f"the process that sampled ended{when} without a word; all that it had sampled is "
-        "here, and the program's own marks go on",
-    )
-
-
-def clock_notes(run: Run) -> tuple[str, ...]:
+def _clock_notes(run: Run) -> tuple[str, ...]:
     """What happened to the clocks during the run, as sentences; nothing where nothing did."""
     notes = []
     if run.slept_ns >= LEAST_JUMP_NS:
@@ -281,7 +87,7 @@ def clock_notes(run: Run) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _figure(cause: _Cause, rss: int) -> str:
+def _figure(cause: Cause, rss: int) -> str:
     if cause.size != UNKNOWN and cause.limit != UNKNOWN:
         of = " of address space" if cause.of == "RLIMIT_AS" else ""
         of = f" on {cause.of}" if cause.of.startswith("gpu") else of
@@ -301,6 +107,8 @@ def _place(
     recorder was lost, where and when that was.
     """
     run, raised = recording.run, recording.raised
+    if run.marks_until_ns:
+        return None, 0, 0  # which phases came after them nobody knows
     steps = instances.paths.index(_OPTIMIZER) if _OPTIMIZER in instances.paths else -1
     stepped = (instances.path == steps) & ~instances.open
     row, moment = UNKNOWN, 0

@@ -48,7 +48,7 @@ def with_device_peaks(
     for name in wanted:
         marks = marks_of(recording.marks, name)
         readings = merge(None, marks)
-        spans, _, _ = phases.pair(marks, readings, span[1])
+        spans, _, _ = phases.pair(marks, readings, recording.run.marks_until_ns or span[1])
         peaks = phases.measure(spans, readings)
         found = phases.summarize(instances, spans, peaks, readings, span, name)
         rest = phases.outside(spans, span, readings, name) if len(readings) else None

@@ -20,6 +20,10 @@ from types import SimpleNamespace
 from timeline.recording.anatomy import Anatomy, LayerCall
 from timeline.theory.layers import Formula, formula_of
 
+_ONE_MORE = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
+"""Their backward makes one more tensor as large as the input, where that and the gradient are
+contiguous (aten/src/ATen/native/Normalization.cpp)."""
+
 Key = tuple[str, int]
 """Of a storage: where it is known from, and its number."""
 
@@ -107,6 +111,8 @@ class Turn:
                     left += size
             # The gradients of what it returned and, unless it is an input, of what it was given.
             loose = step.returned_bytes + (step.given_bytes if step.given is not None else 0)
+            if self._weighed.layers[step.layer].kind in _ONE_MORE:
+                loose += step.given_bytes
         made = sum(self._weighed.layers[layer].parameter for layer in trained)
         return Held(left, stood or made, loose)
 

@@ -102,6 +102,7 @@ def _summary(
         peak_ns=peak_ns,
         pss=int(process.pss.max()) if len(process.pss) else UNKNOWN,
         exact=process.peak != UNKNOWN or (by_kernel and bool(len(marks)) and not process.gone_ns),
+        signal=process.signal,
     )
 
 

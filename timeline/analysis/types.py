@@ -198,8 +198,8 @@ class Death:
 
     Attributes:
         cause: ``oom-cgroup``, ``oom-machine``, ``oom-probable``, ``oom-other`` (a process beside
-            it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``signal``,
-            ``killed``, ``recorder-lost``, ``cut-off``.
+            it was taken), ``memory-error``, ``gpu-memory-error``, ``exception``, ``left``
+            (without Python's own end), ``signal``, ``killed``, ``recorder-lost``, ``cut-off``.
         certain: whether it was read, and not only concluded from how memory stood.
         sentence: one sentence: by what, at what memory of which limit, in which step and phase.
         bytes: the memory in it; -1 where none was read.
@@ -291,6 +291,7 @@ class ProcessSummary:
             count in full; ``UNKNOWN`` where it was never read.
         pss: the largest proportional set size read; ``UNKNOWN`` where none was.
         exact: whether ``peak`` is the true maximum: nobody saw the last moments of one that ended.
+        signal: the name of the signal that killed it, where the kernel told; else empty.
     """
 
     pid: int
@@ -304,6 +305,7 @@ class ProcessSummary:
     peak_ns: int
     pss: int
     exact: bool
+    signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

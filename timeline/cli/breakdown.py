@@ -18,6 +18,7 @@ from timeline.cli import model_options
 from timeline.cli.output import show
 from timeline.theory.advising import advice
 from timeline.theory.breakdown import breakdown
+from timeline.theory.lightly import loading, without_compiler
 from timeline.theory.targets import resolve
 from timeline.views import breakdown_json, breakdown_text
 from timeline.views.terminal import look_of
@@ -27,7 +28,9 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns the exit code."""
     options = _parser().parse_args(arguments)
     model_options.at_least(options, layers=0, batch=1)
-    target = resolve(options.target, options.input)
+    without_compiler()
+    with loading():
+        target = resolve(options.target, options.input)
     step = {
         "batch": options.batch,
         "dtype": options.dtype,

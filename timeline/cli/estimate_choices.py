@@ -37,11 +37,9 @@ MOST = 24
 def one(options: argparse.Namespace, *, capacity: int | None = None, **changed: Any) -> Estimate:
     """One estimate of the target, with some options changed."""
     from timeline.theory.estimate import estimate
-    from timeline.theory.mapped import forget_libraries
     from timeline.theory.rebuilding import rebuilt
     from timeline.theory.targets import resolve
 
-    forget_libraries()  # torch's, which has just been imported
     target = resolve(options.target, options.input)
     given = {name: getattr(options, name) for name in ("optimizer", "batch", "gpu")}
     given["precision"] = options.precision or "fp32"

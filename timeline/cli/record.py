@@ -17,12 +17,13 @@ from timeline.cli.ranks import show_ranks
 from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
 from timeline.recorder.directory import make_directory
-from timeline.recorder.launch import Ended, name_of, run
+from timeline.recorder.launch import Ended, run
 from timeline.recorder.lines import ask_for
 from timeline.recorder.options import DEFAULT_STEP, checked_interval, checked_step
 from timeline.recorder.probes import BACKENDS, resolve
 from timeline.recorder.ranks import own_rank
 from timeline.recorder.say import say
+from timeline.recorder.target import name_of
 from timeline.recording.format import SUMMARY
 
 if TYPE_CHECKING:

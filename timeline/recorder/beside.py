@@ -13,6 +13,7 @@ from timeline.recorder.sampler import Sampler
 from timeline.recorder.say import say
 from timeline.recorder.streams import Streams, Watched
 from timeline.recorder.surroundings import Surroundings
+from timeline.recorder.target import words_of
 from timeline.recorder.told import Told
 from timeline.recording.alive import writer_identity
 from timeline.recording.format import (
@@ -94,8 +95,8 @@ class Beside:
         self._writer = SampleWriter(path, HOST_FIELDS, guest=guest)
         self._path = path
         self._told = Told()
-        watched = Watched(pid, directory, interval_ns=interval_ns, guest=guest)
-        self._streams = Streams(watched, self._add)
+        self._watched = Watched(pid, directory, interval_ns=interval_ns, guest=guest)
+        self._streams = Streams(self._watched, self._add)
         self._meta_lock = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
@@ -109,6 +110,7 @@ class Beside:
             interval_ns=interval_ns,
             now=time.monotonic_ns,
             wait=self._told.wait,
+            aside=self._streams.glance,
         )
         self._channels: dict[str, Mapping[str, object]] = {
             "host.rss": {
@@ -162,6 +164,7 @@ class Beside:
         end: str,
         exit_code: int | None = None,
         signal: str | None = None,
+        waited: bool = True,
         last: int = 0,
         missing: Sequence[str] = (),
     ) -> None:
@@ -171,6 +174,8 @@ class Beside:
             end: ``exited`` or ``killed``.
             exit_code: of an exited process.
             signal: name of the signal that killed it, such as ``SIGKILL``.
+            waited: whether who says this has waited for the process, or is the process. Else the
+                kernel's notices may know better.
             last: by the kernel's word after the end the most since the last reading, and before
                 an exec, in bytes; 0 where it said nothing.
             missing: a sentence for each thing that was found not to have been measured.
@@ -184,9 +189,13 @@ class Beside:
         self._streams.stop()
         with self._meta_lock:
             self._ended = True
-        if end == "killed" and signal is None and self._gone:
-            # Nobody waited for it: the sampler saw it go before anyone else looked.
-            ended = self._gone
+        how: dict[str, object] = {"end": end, "exit_code": exit_code, "signal": signal}
+        if not waited:
+            # The sampler saw it go before anyone else looked.
+            ended = self._gone or ended
+            family = self._watched.family
+            if end == "killed" and signal is None and family is not None:
+                how |= words_of(family.status)
         last = last if self._probe.exact else 0
         # The kernel's word has no moment and no RSS beside it, and tells of the program before an
         # exec as well. Only what no reading has seen becomes a row; else it is a bound and no more.
@@ -202,9 +211,7 @@ class Beside:
             SUMMARY,
             {
                 "timeline": FORMAT_VERSION,
-                "end": end,
-                "exit_code": exit_code,
-                "signal": signal,
+                **how,
                 "ended": ended,
                 "samples": {"host": self._writer.rows, **self._streams.rows},
                 "hwm": self._high,
@@ -253,9 +260,6 @@ class Beside:
         if hwm > self._high or rss > self._high:
             self._high = max(rss, hwm)
         self._last_rss = rss
-        for glance, told in self._streams.glances:
-            if glance():
-                told.wake()
         return self._writer.append(t_ns, read_ns, flags, rss, hwm)
 
 

@@ -26,6 +26,7 @@ from timeline.recorder.forwarding import Forwarding
 from timeline.recorder.overall import high_water_kib, make_overall
 from timeline.recorder.probes import resolve
 from timeline.recorder.say import say
+from timeline.recorder.target import name_of
 from timeline.recording.alive import stat_fields
 from timeline.recording.format import events_name
 
@@ -222,13 +223,3 @@ def _waited_for_no_child(pid: int) -> bool:
         return fields[8] == b"0" and fields[10] == b"0"
     except (OSError, ValueError, IndexError):
         return False
-
-
-def name_of(number: int) -> str | None:
-    """The name of a signal; None for 0."""
-    if not number:
-        return None
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # one of the real-time signals between the two that have a name
-        return f"signal {number}"

@@ -129,6 +129,17 @@ class OwnMemory:
                 self.overall = high
             return begun, t, rss, high, unseen
 
+    def highest(self) -> int:
+        """The high-water mark of now in bytes; it is left as it is.
+
+        Raises:
+            OSError: a descriptor was closed under us.
+        """
+        high_kib = _getrusage(0).ru_maxrss
+        if high_kib <= self._floor_kib:
+            high_kib = _status_kib(pread(self._status, 4096, 0), b"VmHWM:")
+        return int(high_kib) << 10
+
     def close(self) -> None:
         """Close the descriptors."""
         for fd in (self._statm, self._status, self._clear_refs):

@@ -43,6 +43,7 @@ class Sampler:
         share: float = 0.0,
         spent: Callable[[], int] = int,
         paused: Callable[[], int] | None = None,
+        aside: Callable[[int], int] | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -58,6 +59,10 @@ class Sampler:
                 no limit. What it earns in `SAVED_S` is saved for when it is needed.
             spent: the CPU time that they took so far, in nanoseconds. Not the time that passed: one
                 that is held up, on a loaded machine or by Ctrl-Z, has cost nobody anything.
+            paused: for how long beyond the next deadline there will be nothing to read, in
+                nanoseconds.
+            aside: what else is done after a reading; takes the time and returns when it is to be
+                called again.
         """
         self._probe = probe
         self._emit = emit
@@ -68,6 +73,7 @@ class Sampler:
         self._wait = wait
         self._spent = spent
         self._paused = paused
+        self._aside = aside
 
     def run(self) -> bool:
         """Read until told to end, until the process is gone, or until no more rows are kept.
@@ -78,11 +84,11 @@ class Sampler:
             False if a row could not be kept, else True.
         """
         # Beside a program that keeps the caches to itself each name that is looked up costs.
-        read, emit, clock, wait, paused = (
-            self._probe.read, self._emit, self._now, self._wait, self._paused,
+        read, emit, clock, wait, paused, aside = (
+            self._probe.read, self._emit, self._now, self._wait, self._paused, self._aside,
         )  # fmt: skip
         interval, share = self._interval, self._share
-        start = looked = clock()
+        start = looked = due = clock()
         spent = self._spent()
         ended = False
         while True:
@@ -92,6 +98,8 @@ class Sampler:
             if sample and not emit(*sample):
                 return False
             now = clock()
+            if aside is not None and now >= due:
+                due = aside(now)
             ahead = interval - (now - start) % interval
             if paused is not None:
                 ahead += paused()

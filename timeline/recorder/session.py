@@ -21,7 +21,7 @@ from timeline.recorder.reading import OwnMemory, open_own_memory
 # into a program that may not want them, or that has a module of such a name beside its script.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from timeline.recorder.reading import Reading
@@ -196,9 +196,9 @@ class Session(MarksFile):
         self._write(f'{{"k":"r","t":{t},"d":{t - begun},"rss":{rss},"hwm":{high}{unseen}}}\n')
         return reading
 
-    def heap(self, number: int, begin: tuple[int, ...], end: tuple[int, ...]) -> None:
-        """What the heap held as the phase of that number began, and as it ended."""
-        states = f'"begin":{list(begin)},"end":{list(end)}'
+    def heap(self, number: int, begin: Sequence[int], end: Sequence[int], largest: int) -> None:
+        """What the heap held as the phase of that number began and ended, and its largest size."""
+        states = f'"begin":{list(begin)},"end":{list(end)},"most":{largest}'
         self._write(f'{{"k":"h","t":{self._now()},"i":{number},{states}}}\n')
 
     def look(self, figures: str) -> bool:

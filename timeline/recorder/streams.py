@@ -21,7 +21,7 @@ from timeline.recording.writer import SampleWriter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from timeline.recorder.processes.family import Family
     from timeline.recording.format import Fields
@@ -61,8 +61,20 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Let go of what is open."""
 
-        # It may have a `glance` besides: see `Streams.glances`. And a `pauses`, which says for how
-        # long there will be nothing to read unless a glance wakes it, in nanoseconds.
+        # It may have a `pauses` besides, which says for how long there will be nothing to read
+        # unless a glance wakes it, in nanoseconds.
+
+    class Glancing(Protocol):
+        """A stream that is woken where there is something to read; see `Streams.glance`.
+
+        Attributes:
+            glance_ns: how often it is worth to ask.
+        """
+
+        glance_ns: int
+
+        def glance(self) -> bool:
+            """Whether there is something to read; asked from another thread."""
 
 
 STREAMS: tuple[str, ...] = (
@@ -74,6 +86,9 @@ STREAMS: tuple[str, ...] = (
 )
 """The modules with a stream, each opened by its ``open_stream(watched)``, which may give a list of
 several. They are imported by the stream's thread: what it needs may be heavy, or not there."""
+
+GLANCE_NS = 25_000_000
+"""At every third sample of 10 ms: where what is asked for waits until then, nothing is missed."""
 
 END_WITHIN_S = 1.0
 """For the last readings of all streams together; one that hangs is left behind."""
@@ -105,14 +120,7 @@ class Watched:
 
 
 class Streams:
-    """All streams of one recording, from their opening to their end.
-
-    Attributes:
-        glances: for each stream that wants it, what to ask in the host's thread at each of its
-            samples, and whom to wake if there is something to read. It takes some microseconds, and
-            neither waits nor raises; a thread of its own that wakes as often to look takes a
-            hundred.
-    """
+    """All streams of one recording, from their opening to their end."""
 
     def __init__(
         self,
@@ -133,7 +141,7 @@ class Streams:
         self._watched = watched
         self._opened = opened
         self._ending = False
-        self.glances: list[tuple[Callable[[], bool], Told]] = []
+        self._glancing: list[tuple[Glancing, Told]] = []
         self._hosted = [
             Hosted(openers[name], watched, opened, name, self._join) for name in openers
         ]
@@ -152,11 +160,28 @@ class Streams:
         for hosted in self._hosted:
             hosted.join(until)
 
+    def glance(self, now_ns: int) -> int:
+        """Ask each stream that wants it whether there is something to read, and wake it if so.
+
+        In the host's thread, after a sample. Each takes some microseconds, and neither waits nor
+        raises; a thread of its own that wakes as often to look takes a hundred.
+
+        Returns:
+            When it is worth to ask again.
+        """
+        pause = GLANCE_NS
+        for stream, told in self._glancing:
+            if stream.glance():
+                told.wake()
+            if stream.glance_ns < pause:
+                pause = stream.glance_ns
+        return now_ns + pause
+
     def _join(self, hosted: Hosted, stream: Stream, others: Sequence[Stream]) -> None:
         """A stream was opened, with others; in its thread."""
-        glance = getattr(stream, "glance", None)
-        if glance is not None:
-            self.glances.append((glance, hosted.told))
+        if hasattr(stream, "glance"):
+            glancing: Any = stream
+            self._glancing.append((glancing, hosted.told))
         for other in others:
             self._host(other)
 

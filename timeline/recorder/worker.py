@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 import threading
 from typing import Any
+
+from timeline.recorder.target import Target, words_of
 
 LOOK_EVERY_S = 0.1
 """How often to look whether the target lives. Its samples tell when it ended, not this."""
@@ -55,9 +56,8 @@ def _sample(task: dict[str, Any]) -> None:
         pass
     words = _until_told(target)
     if words is None:
-        beside.stop(end="killed")
-    else:
-        beside.stop(**words)
+        words = {**words_of(target.status()), "waited": False}
+    beside.stop(**words)
 
 
 def _until_told(target: Target) -> dict[str, Any] | None:
@@ -94,40 +94,3 @@ def _deaf() -> None:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, signal.SIG_IGN)
-
-
-class Target:
-    """The process that is sampled, and whether it lives. A pidfd cannot mean another process."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._gone = False
-        self._poll: select.poll | None = None
-        if hasattr(os, "pidfd_open"):
-            try:
-                pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                self._gone = True
-            except OSError:  # a kernel before 5.3
-                pass
-            else:
-                self._poll = select.poll()
-                self._poll.register(pidfd, select.POLLIN)
-
-    def lives(self) -> bool:
-        """Whether it runs; a zombie does not."""
-        if self._gone:
-            return False
-        if self._poll is not None:
-            return not self._poll.poll(0)
-        if os.name == "nt":  # there os.kill(pid, 0) is Ctrl-C
-            import psutil
-
-            return bool(psutil.pid_exists(self._pid))
-        try:
-            os.kill(self._pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            pass
-        return True

@@ -37,6 +37,7 @@ class Moment:
         rss: resident size.
         file: of it what is mapped from files or shared.
         in_use, free: of the C library's heap: given to the program, and free but kept.
+        heap: how large the heap itself is: both, but for pieces with mappings of their own.
     """
 
     t_ns: int
@@ -44,6 +45,7 @@ class Moment:
     file: int
     in_use: int
     free: int
+    heap: int = UNKNOWN
 
 
 NO_MOMENT = Moment(0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
@@ -98,11 +100,28 @@ class HeapLook:
     Attributes:
         phase: the instance's number in the recording.
         begin, end: as it began and as it ended.
+        most: how large the heap itself had been at most by then; ``UNKNOWN`` where nobody told.
     """
 
     phase: int
     begin: tuple[int, int, int]
     end: tuple[int, int, int]
+    most: int = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """An outermost import between the moment before the model and the end of the weighed step.
+
+    Attributes:
+        t_ns: when it had ended, monotonic.
+        heap: bytes that the heap had more in use after it than before.
+        beside: bytes that were resident more beside the heap and files.
+    """
+
+    t_ns: int
+    heap: int
+    beside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +198,8 @@ class Anatomy:
         not_counted: a sentence for each thing that could not be weighed.
         calls: of innermost layers, in their order.
         settings: of those layers by number, such as a convolution's stride.
+        imports: in the order of time.
+        heap_most: how large the heap itself had been at most when the step ended.
     """
 
     step: int
@@ -197,6 +218,8 @@ class Anatomy:
     not_counted: tuple[str, ...]
     calls: tuple[LayerCall, ...] = ()
     settings: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
+    imports: tuple[Import, ...] = ()
+    heap_most: int = UNKNOWN
 
 
 def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
@@ -233,6 +256,8 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         not_counted=document.texts("not_counted"),
         calls=_calls(given),
         settings=_settings(given),
+        imports=_imports(document),
+        heap_most=_size(document, "heap_most"),
     )
     if document.wrong:
         damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")
@@ -266,6 +291,7 @@ def _moment(document: Document) -> Moment:
         file=_size(document, "file"),
         in_use=_size(document, "in_use"),
         free=_size(document, "free"),
+        heap=_size(document, "heap"),
     )
 
 
@@ -283,6 +309,20 @@ def _pairs(document: Document, key: str) -> tuple[tuple[int, int], ...]:
         and len(each) == 2
         and all(type(number) is int and 0 <= number <= SIZE_LIMIT for number in each)
     )
+
+
+def _imports(document: Document) -> tuple[Import, ...]:
+    value = document.found.get("imports", [])
+    found = [
+        Import(*each)
+        for each in (value if isinstance(value, list) else [])
+        if isinstance(each, list)
+        and len(each) == 3
+        and all(type(number) is int and -SIZE_LIMIT <= number <= SIZE_LIMIT for number in each)
+    ]
+    if not isinstance(value, list) or len(found) < len(value):
+        document.wrong.append("imports")
+    return tuple(found)
 
 
 def _calls(given: Document) -> tuple[LayerCall, ...]:

@@ -39,6 +39,9 @@ from timeline.recording.mark_rows import (
 )
 from timeline.recording.types import UNKNOWN, Ints, Kind, Marks, Raised
 
+MARKS_END = "marks end here"
+"""How the recorder's sentence begins where it can write no more marks."""
+
 _CHUNK_BYTES = 1 << 18
 """So much of a file is parsed at once: larger ones gain nothing, and take more memory."""
 
@@ -57,6 +60,7 @@ class Events:
         heaps: looks at the target's heap in single phases.
         raised: the exception that the process of the readings ended with, if it was one.
         closed: whether the process of the readings wrote its last line, a reading before it.
+        cut_ns: the last moment that its lines tell of, where it could write no more; else 0.
         sizes: of each file in bytes, by its name.
         damage: a sentence for each thing that was lost.
     """
@@ -70,6 +74,7 @@ class Events:
         self.last_ns = 0
         self.raised: Raised | None = None
         self.closed = False
+        self.cut_ns = 0
         self.heaps: list[HeapLook] = []
         self.damage: list[str] = []
         self._said = MarkLines()
@@ -138,6 +143,8 @@ class Events:
             for count, one, many, what in found
             if count
         ]
+        if readings and (torn or unended) and not live:
+            self.cut_ns = int(self._tables[-1][T].max(initial=0))
         if torn and not live:
             self.damage.append(f"{path.name}: a torn last line was dropped")
         if unended and not live:
@@ -278,10 +285,11 @@ class Events:
 
     def _heap(self, record: dict[str, Any], t: int, line: int) -> bool:
         begin, end = _state(record.get("begin")), _state(record.get("end"))
-        if begin is None or end is None:
+        most = record.get("most", UNKNOWN)
+        if begin is None or end is None or not _is_size(most):
             return False
         if self._said.readings:
-            self._looks.append((HeapLook(whole(record.get("i")), begin, end), line))
+            self._looks.append((HeapLook(whole(record.get("i")), begin, end, most), line))
         return True
 
     def _fact(self, record: dict[str, Any], t: int, line: int) -> bool:
@@ -296,15 +304,21 @@ class Events:
         if type(sentence) is not str:
             return False
         self.missing.append(clean(sentence))
+        if self._said.readings and sentence.startswith(MARKS_END):
+            self.cut_ns = t
         return True
 
 
 def _state(value: object) -> tuple[int, int, int] | None:
     if not isinstance(value, list) or len(value) != 3:
         return None
-    if not all(type(each) is int and UNKNOWN <= each <= SIZE_LIMIT for each in value):
+    if not all(map(_is_size, value)):
         return None
     return value[0], value[1], value[2]
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and UNKNOWN <= value <= SIZE_LIMIT
 
 
 _TAKERS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from timeline.recording.types import UNKNOWN, Bools, Ints, Process
 
 MOST_BYTES = 1 << 26
 """Of the file that are read; the largest that is written has some 4 MiB."""
+
+_SIGNAL = re.compile(r"SIG[A-Z0-9]{2,8}|signal [0-9]{1,3}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class _Found:
     runs_since_ns: int = 0
     gone_ns: int = 0
     peak: int = UNKNOWN
+    signal: str = ""
 
 
 def read_processes(
@@ -77,6 +81,7 @@ def read_processes(
                 mark=mark,
                 pss_t_ns=pss_t,
                 pss=pss,
+                signal=each.signal,
             )
         )
     return tuple(made)
@@ -133,6 +138,9 @@ def _take(line: bytes, found: dict[int, _Found]) -> bool:
         each.gone_ns = max(t, each.found_ns)
         each.peak = _whole(said.get("peak"), SIZE_LIMIT)
         each.name = _text(said.get("name")) or each.name
+        each.forked = said.get("forked", each.forked) is True
+        signal = _text(said.get("signal"))
+        each.signal = signal if _SIGNAL.fullmatch(signal) else ""
         return True
     if kind == "runs":
         each.runs_since_ns = t

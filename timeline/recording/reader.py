@@ -14,7 +14,7 @@ from timeline.recording.anatomy import read_anatomy
 from timeline.recording.channels import read_series
 from timeline.recording.devices import limits_of, read_devices
 from timeline.recording.documents import Document, clean, read_document
-from timeline.recording.events import Events
+from timeline.recording.events import MARKS_END, Events
 from timeline.recording.format import (
     FORMAT_VERSION,
     LIMIT,
@@ -36,8 +36,9 @@ NO_END = (
     "the program's marks have no end: it left by os._exit, became another program by exec, "
     "or lost them"
 )
-SAMPLES_END, MARKS_END = "samples end early", "marks end here"
-"""How sentences of the recorder begin that tell of a reading that was taken and not kept."""
+SAMPLES_END = "samples end early"
+"""How a sentence of the recorder begins that tells of a reading which was taken and not kept, as
+`MARKS_END` does."""
 
 _ENDS: Mapping[str, End] = {"exited": "exited", "killed": "killed"}
 
@@ -272,6 +273,7 @@ def _run(
         last=summary.integer("last", 0),
         facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
         outlived=_outlived(meta, ending, events),
+        marks_until_ns=events.cut_ns,
         slept_ns=slept,
         jumped_ns=jumped,
         rank=read_rank(meta),

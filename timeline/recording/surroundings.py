@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from timeline.recording.alive import same_boot
 from timeline.recording.cgroups import Cgroup
 from timeline.recording.documents import Document
@@ -37,11 +39,11 @@ def read_kills(meta: Document, summary: Document, cut_off: bool) -> tuple[Kills,
     late = cut_off and same_boot(meta.found)
     after = {each.text("path"): each for each in summary.inner("kernel").list_of("cgroups")}
     found = []
-    for was in before.list_of("cgroups")[:_MOST]:
+    for at, was in enumerate(before.list_of("cgroups")[:_MOST]):
         path = was.text("path")
         now = _look(was, path) if late else after.get(path)
         if now is not None and (kills := _kills(was, now, path, late)):
-            found.append(kills)
+            found.append(replace(kills, own=not at))
     machine = summary.inner("kernel").inner("machine")
     if machine.found and (kills := _kills(before.inner("machine"), machine, "", False)):
         found.append(kills)

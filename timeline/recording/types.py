@@ -195,6 +195,7 @@ class Process:
         t_ns, rss, mark: [n] its readings. ``mark`` is the kernel's high-water mark since it began
             to run its program.
         pss_t_ns, pss: [m] its proportional set size.
+        signal: the name of the signal that killed it, where the kernel told; else empty.
     """
 
     number: int
@@ -213,6 +214,7 @@ class Process:
     mark: Ints
     pss_t_ns: Ints
     pss: Ints
+    signal: str = ""
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.name}: {_count(len(self.t_ns), 'row')}>"
@@ -274,6 +276,8 @@ class Run:
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
         outlived: of a run whose recorder was lost, what the program did after that: ``ended`` by
             itself, ``lives`` still; empty where it is not known, or nothing was lost.
+        marks_until_ns: the last moment that the program's marks tell of, where it could write no
+            more of them, as on a full disk; 0 where they go on to its end.
         slept_ns: how long the machine slept during the run, which no other time here counts.
         jumped_ns: how far the wall clock was set forward (or back, below 0) during the run.
         rank: which rank of a job it was; None for a process on its own.
@@ -297,6 +301,7 @@ class Run:
     last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
     outlived: Literal["", "ended", "lives"] = ""
+    marks_until_ns: int = 0
     slept_ns: int = 0
     jumped_ns: int = 0
     rank: Rank | None = None
@@ -374,6 +379,7 @@ class Kills:
         peak: the most that the kernel has counted there, if that was during the run.
         group: whether it takes all processes of the place at once.
         late: whether nobody read it at the end, but a reader of the recording did, later.
+        own: whether it is the target's own cgroup, in which its kill would be counted.
     """
 
     path: str
@@ -383,6 +389,7 @@ class Kills:
     peak: int = UNKNOWN
     group: bool = False
     late: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

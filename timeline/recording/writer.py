@@ -130,8 +130,16 @@ def _delete_recording(path: str, names: list[str]) -> None:
                 ) from None
 
 
-def write_json(directory: str, name: str, document: Mapping[str, object]) -> None:
+def write_json(
+    directory: str, name: str, document: Mapping[str, object], *, indent: int | None = 1
+) -> None:
     """Write a document as a whole: whoever reads sees the one before or this one, never a part.
+
+    Args:
+        directory: of the run.
+        name: of the file.
+        document: what to write.
+        indent: by level; None writes one line, ten times as fast (json's encoder in C).
 
     Raises:
         RecordingError: it cannot be written; a document before it stays.
@@ -142,7 +150,7 @@ def write_json(directory: str, name: str, document: Mapping[str, object]) -> Non
     new = os.path.join(directory, temporary_name(name))
     try:
         with open(new, "w", encoding="ascii") as file:
-            file.write(json.dumps(document, indent=1) + "\n")
+            file.write(json.dumps(document, indent=indent) + "\n")
         os.replace(new, path)
     except OSError as error:
         try:

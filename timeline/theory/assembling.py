@@ -229,6 +229,7 @@ def _traced(
     notes.not_counted.append(OTHER_KERNELS if known_here() else KERNELS)
     notes.not_counted.extend(sorted(trace.unseen))
     notes.assumptions.extend(assumed)
+    notes.assumptions.extend(sorted(trace.assumed))
     return peak
 
 

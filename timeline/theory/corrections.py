@@ -1,8 +1,8 @@
 """What torch says wrongly of tensors without memory, put right.
 
-An operator's rule for fake tensors has to agree with its kernel in shape and dtype, and to take
-what that takes. Where it does not, what the kernel returns is made here. Each was found by
-comparing with the kernel, and the tests do it again.
+An operator's rule for fake tensors has to agree with its kernel in shape and dtype. Where it does
+not, what the kernel returns is made here. Each was found by comparing with the kernel, and the
+tests do it again.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from typing import Any
 
 import torch
 
+from timeline.theory import packing, shortcuts
 from timeline.theory.layers.workspace import lstm_workspace
 
 aten = torch.ops.aten
 
 
-def outcome(func: Any, args: Any, kwargs: Any) -> Any:
-    """What the kernel of an operator returns, by its rule for fake tensors put right."""
-    kwargs = kwargs or {}
+def ran(func: Any, args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
+    """What an operator returns as its kernel would; to be called by a dispatch mode.
+
+    Args:
+        note: takes a sentence on what was taken for granted.
+    """
     instead = _INSTEAD.get(func)
     if instead is not None:
-        out = instead(*args, **kwargs)
-        if out is not None:
+        out = instead(args, kwargs or {}, note)
+        if out is not NotImplemented:
             return out
-    out = func(*args, **kwargs)
+    out = func(*args, **(kwargs or {}))
     correction = _CORRECTIONS.get(func)
     return correction(args, kwargs, out) if correction else out
 
@@ -82,39 +86,12 @@ def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
     return *out[:3], torch.empty(size, dtype=torch.uint8)
 
 
+_INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD}
+
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
     aten.clone.default: _clone,
     aten._embedding_bag_backward.default: _embedding_bag_backward,
     aten.mkldnn_rnn_layer.default: _lstm_layer,
+    **packing.CORRECTIONS,
 }
-
-
-def _grouped_mm(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    offs: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
-) -> torch.Tensor | None:
-    # Its rule refuses numbers of 32 bits, which the kernels take: experts in float32 meet it. Rows
-    # begin at 16 bytes (aten/src/ATen/native/GroupedMMUtils.h, create_grouped_gemm_output_tensor).
-    if a.dtype is not torch.float32 or b.dtype is not torch.float32 or a.is_meta:
-        return None
-    if a.dim() == 2 and b.dim() == 2 and offs is not None:
-        groups = [offs.shape[0]]
-    else:
-        groups = [a.shape[0]] if a.dim() == b.dim() else []
-    rows, columns = a.shape[-2], b.shape[-1]
-    dtype = out_dtype or a.dtype
-    step = 16 // dtype.itemsize
-    width = -(-columns // step) * step
-    strides = [rows * width] * len(groups) + [width, 1]
-    return torch.empty_strided([*groups, rows, columns], strides, dtype=dtype, device=a.device)
-
-
-_INSTEAD: dict[Any, Callable[..., Any]] = {}
-"""In an operator's place; None where its own rule will do."""
-
-if hasattr(aten, "_grouped_mm"):  # since torch 2.5
-    _INSTEAD[aten._grouped_mm.default] = _grouped_mm

@@ -20,6 +20,7 @@ from timeline.theory.inputs import parse_dtype
 from timeline.theory.job import Job, job_of
 from timeline.theory.likeness import fake_mode
 from timeline.theory.loop import Loop, move, train
+from timeline.theory.packing import padding
 from timeline.theory.predicting import predict
 from timeline.theory.step import loss_of
 from timeline.theory.subject import open_subject
@@ -111,7 +112,7 @@ def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> T
             with mode:
                 made = optimizers.make(optimizer, subject.parameters())
         floating = subject.floating()
-        with following(platform, mode) as taping:
+        with following(platform, mode) as taping, padding():
             taping.begin("load")
             torchs = isinstance(copy, torch.nn.Module)  # a Keras model is called by a function
             if torchs:

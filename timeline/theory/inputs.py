@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from timeline.errors import UsageError
+from timeline.theory.packing import know_as
 
 _SHAPE = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?"
@@ -135,6 +136,7 @@ def _fake(value: Any, batch: int | None, default: torch.dtype) -> Any:
         return torch.empty((batch or 1, *value.sizes), dtype=dtype)
     if isinstance(value, torch.Tensor):
         like = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
+        know_as(like, value)
         return like.requires_grad_(value.requires_grad)
     if isinstance(value, Mapping):
         return {name: _fake(each, batch, default) for name, each in value.items()}

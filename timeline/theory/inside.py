@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from itertools import groupby
 from math import prod
 from typing import Any
 
 import torch
 
 from timeline.theory.layers.workspace import row_of
+from timeline.theory.packing import running
 
 aten = torch.ops.aten
 
@@ -114,6 +116,20 @@ def _attention_backward(args: Any, out: Any) -> int:
     return 0 if gradient.transpose(1, 2).is_contiguous() else _size(gradient)
 
 
+def _pack(args: Any, out: Any) -> int:
+    # Blocks of steps with as many sequences, shortest first; then they are put together
+    # (PackedSequence.cpp).
+    source, _, batch_first = args
+    source = source.transpose(0, 1) if batch_first else source
+    copied = step = 0
+    for rows, each in groupby(running(out[1])):
+        steps = len(list(each))
+        block = source[step : step + steps, :rows]
+        copied += 0 if block.is_contiguous() else _size(block)
+        step += steps
+    return copied
+
+
 def _by_channel_last(tensor: torch.Tensor) -> bool:
     if tensor.dim() != 4 or tensor.is_contiguous():
         return False
@@ -198,11 +214,13 @@ def _convolution_backward(args: Any, out: Any) -> int:
         inside = one.result + one.weight + back + (0 if one.reorders else _size(out[0]))
         most = max(inside, back + _size(out[0]))
     if to_weight:
-        held = _size(out[0]) if to_source else 0
-        held += one.source + one.result + one.weight
+        before = _size(out[0]) if to_source else 0
+        held = before + one.source + one.result + one.weight
         if one.element == 2:
             held += _weight_in_bf16(source, gradient, one)
-        most = max(most, held if one.reorders else held + _size(out[1]))
+        # Images in blocks are gone when the weight's gradient is copied from its own.
+        copying = before if one.reorders else held - one.weight
+        most = max(most, held, copying + one.weight + _size(out[1]))
     return most - results
 
 
@@ -277,6 +295,7 @@ _RULES: dict[Any, Rule] = {
     aten.native_layer_norm_backward.default: _read_in_rows(0, 1),
     aten.embedding_dense_backward.default: _read_in_rows(0),
     aten._scaled_dot_product_flash_attention_for_cpu_backward.default: _attention_backward,
+    aten._pack_padded_sequence.default: _pack,
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
     aten.mkldnn_rnn_layer.default: _lstm,

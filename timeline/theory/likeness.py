@@ -60,10 +60,10 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
             with self._mode:
                 dtype = self._cast if cast and tensor.is_floating_point() else None
                 known = self._likeness(tensor, dtype or tensor.dtype)
-            if isinstance(tensor, torch.nn.Parameter):
-                known = torch.nn.Parameter(known, requires_grad=tensor.requires_grad)
-            elif tensor.is_leaf:
+            if tensor.is_leaf:
                 known.requires_grad_(tensor.requires_grad)
+            if isinstance(tensor, torch.nn.Parameter):
+                known._is_param = True  # so torch.nn.Parameter makes one of another kind of tensor
             self._keep(tensor, known)
         return known
 
@@ -87,6 +87,7 @@ class _Copier(TorchFunctionMode):  # type: ignore[misc]
                 return base
             # It is a part of its storage, or has more numbers than that.
             base = self._bases[storage._cdata] = torch.empty(numbers, dtype=dtype, device="cpu")
+        base = base.detach()
         if base.dtype != dtype:
             count = base.untyped_storage().nbytes() // base.element_size()
             base = base.as_strided((count,), (1,), 0).view(dtype)

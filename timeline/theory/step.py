@@ -11,6 +11,7 @@ import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.optimizers import any_value
+from timeline.theory.packing import padding
 from timeline.theory.storages import tensors_in
 from timeline.theory.subject import Subject
 from timeline.theory.tracing import Trace, Watch
@@ -71,7 +72,8 @@ def trace_step(
     grad = torch.enable_grad() if train else torch.no_grad()
     phase = "forward"
     try:
-        with watch, grad, _quiet():
+        with watch, grad, _quiet(), padding():
+            watch.calibrate()
             watch.begin(phase)
             with watch.saving(), subject.watched(watch), autocast:
                 outputs = subject.call(*args, **kwargs)

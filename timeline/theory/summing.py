@@ -19,11 +19,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.errors import BreakdownError, UsageError
-from timeline.theory.corrections import outcome
+from timeline.theory.corrections import ran
 from timeline.theory.inputs import fake_inputs
 from timeline.theory.layers import Formula, formula, has_rule
 from timeline.theory.layers.operations import kept, known, name_of
 from timeline.theory.likeness import build, fake_mode, likeness
+from timeline.theory.packing import padding
 from timeline.theory.storages import storages_of, tensors_in
 
 
@@ -74,7 +75,7 @@ def saved_by_formula(
         counting.leave_out([*copy.parameters(), *copy.buffers()])
         counting.leave_out(tensors_in((args, kwargs)))
         try:
-            with counting, torch.enable_grad(), _asked(copy, counting):
+            with counting, torch.enable_grad(), _asked(copy, counting), padding():
                 outputs = copy(*args, **kwargs)
             counting.graph(outputs)
         except Exception as error:
@@ -100,7 +101,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[misc]
         self._unknown: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = outcome(func, args, kwargs)
+        out = ran(func, args, kwargs, lambda _: None)
         if self.inside is None and torch.is_grad_enabled() and _differentiable(args, kwargs, out):
             if not known(func):
                 self._unknown[name_of(func)] += 1

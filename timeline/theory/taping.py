@@ -6,23 +6,21 @@ a driver as soon as autograd sees them. What the GPU does otherwise comes from t
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from operator import le
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timeline.theory.corrections import outcome
+from timeline.theory.corrections import ran
 from timeline.theory.cuda.rules import Call, Group, Kept, Once, Platform, Rule, Scratch, rules_for
 from timeline.theory.numbering import Numbers
+from timeline.theory.overwriting import Overwriting
 from timeline.theory.storages import tensors_in
 from timeline.theory.tape import Amount, Storage, Tape
 
 _NO_RESULT = {torch.ops.prim.device.default}
-_ADD = torch.ops.aten.add.Tensor
 
 
 class Taping(TorchDispatchMode):  # type: ignore[misc]
@@ -46,19 +44,16 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         self._counts: list[int] = [0]
         self._layers: list[str] = [""]
         self._rules: dict[Any, list[tuple[Group, Rule]]] = rules_for(platform)
-        self._sole: tuple[int, int, int] | None = None
-        self._learning = False
+        self._overwriting = Overwriting()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _ADD and torch._C._current_autograd_node() is not None:
-            counts = self._owners(args[0])
-            if self._learning:
-                self._sole = counts
-            elif self._sole and all(map(le, counts, self._sole)):
-                return _into_first(args)
-        out = outcome(func, args, kwargs)
         if func in _NO_RESULT:
-            return out
+            return func(*args, **(kwargs or {}))
+        overwritten = self._overwriting.result(func, args)
+        if overwritten is not None:
+            return overwritten
+        out = ran(func, args, kwargs, self.tape.assumptions.setdefault)
+        self._overwriting.made(func, out)
         rules = self._rules.get(func)
         if rules is not None:
             self._apply(rules, func, args, kwargs or {}, out)
@@ -119,33 +114,12 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         return self._layers[at]
 
     def calibrate(self, device: str = "cpu") -> None:
-        """Learn how the references to a tensor count here that autograd alone has.
-
-        Where gradients meet, autograd adds into the first of them if nobody else holds it
-        (torch/csrc/autograd/input_buffer.cpp, ``can_accumulate_inplace``). It never does with fake
-        tensors, since they are a subclass: so that is decided here, as it would be on the GPU. One
-        gradient that is certainly free shows what the counts are then: under the modes that are
-        open, so that it is done when all are.
-        """
-        kept = self.tape, self._numbers
-        self.tape, self._numbers = Tape(), self._from_zero()
-        self._learning = True
-        leaf = torch.empty(4, requires_grad=True, device=device)
-        branch = leaf * 2
-        ((branch * 3 + branch * 5) * 2).sum().backward()
-        del leaf, branch
-        self._learning = False
+        """Learn what is written over its arguments here: to be called when all modes are open."""
+        kept = self.tape, self._numbers, self._once
+        self.tape, self._numbers, self._once = Tape(), self._from_zero(), set()
+        self._overwriting.learn(device)
         self._numbers.stop()
-        self.tape, self._numbers = kept
-
-    @staticmethod
-    def _owners(tensor: torch.Tensor) -> tuple[int, int, int]:
-        storage = tensor.untyped_storage()
-        return (
-            tensor._use_count(),
-            torch._C._storage_Use_Count(storage._cdata),
-            sys.getrefcount(tensor),
-        )
+        self.tape, self._numbers, self._once = kept
 
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""
@@ -249,23 +223,6 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
                 handle.remove()
 
         return stop
-
-
-def _into_first(args: Any) -> torch.Tensor:
-    first, second = args[:2]
-    same = first.dtype is second.dtype and first.shape == second.shape
-    return first.add_(second) if same and _dense(first) else torch.add(first, second)
-
-
-def _dense(tensor: torch.Tensor) -> bool:
-    """Whether its numbers fill their storage without gaps and overlaps, in any order."""
-    step = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1:
-            if stride != step:
-                return False
-            step *= size
-    return True
 
 
 def _as_it_is(value: torch.Tensor) -> torch.Tensor:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timeline.theory.corrections import outcome
+from timeline.theory.corrections import ran
 from timeline.theory.inside import held_inside, known_here
 from timeline.theory.numbering import Numbers
+from timeline.theory.overwriting import Overwriting
 from timeline.theory.storages import tensors_in
 from timeline.theory.types import CATEGORIES, Peak
 
@@ -53,6 +54,7 @@ class Trace:
         saved: by storage, the name of the innermost module called when it was first saved.
         called: by name, the modules in which no other was called.
         unseen: what has no storage to ask for, in words.
+        assumed: what was taken for granted on the way, in words.
         inside: numbers that stand for what an operator held inside, and freed.
     """
 
@@ -63,6 +65,7 @@ class Trace:
     saved: dict[int, str] = field(default_factory=dict)
     called: dict[str, Called] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
+    assumed: set[str] = field(default_factory=set)
     inside: set[int] = field(default_factory=set)
 
     def most(self) -> tuple[dict[str, int], Peak]:
@@ -110,14 +113,19 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.trace = Trace()
         self._looks_inside = known_here()
-        self._numbers = Numbers(self._came, self._gone, self.trace.unseen.add)
+        self._numbers = self._from_zero()
+        self._overwriting = Overwriting()
         self._stack: list[str] = []
         self._busy: set[str] = set()  # modules in which another was called
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = outcome(func, args, kwargs)
         if func in _NO_RESULT:
-            return out
+            return func(*args, **(kwargs or {}))
+        overwritten = self._overwriting.result(func, args)
+        if overwritten is not None:
+            return overwritten
+        out = ran(func, args, kwargs, self.trace.assumed.add)
+        self._overwriting.made(func, out)
         if isinstance(out, torch.Tensor):
             self.number(out)
         else:
@@ -138,6 +146,17 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""
         return self._numbers.of(tensor)
+
+    def calibrate(self) -> None:
+        """Learn what is written over its arguments here: to be called when all modes are open."""
+        kept = self.trace, self._numbers
+        self.trace, self._numbers = Trace(), self._from_zero()
+        self._overwriting.learn()
+        self._numbers.stop()
+        self.trace, self._numbers = kept
+
+    def _from_zero(self) -> Numbers:
+        return Numbers(self._came, self._gone, lambda what: self.trace.unseen.add(what))
 
     def _came(self, storage: Any) -> int:
         trace = self.trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ _TOTALS = (TOTAL, "total.pss", "total.rss")
 """The first that was read is what a chart stacks. PSS comes after: a page that a process of another
 program has too, as libraries beside other jobs, counts by a part, so that target and children
 together may be less than the target."""
+
+ASKED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGPIPE")
+"""By these a process is asked to end: a pool ends all its workers so."""
 
 SMALLEST = 0.01
 """Of the target's peak. Importing torch starts programs of some hundred KiB: telling of them in
@@ -130,6 +134,7 @@ class Row:
         count: how many processes.
         begin_ns, end_ns: of their lives; ``ended`` where all have ended.
         peak, pss: the largest of any; ``UNKNOWN`` where none was read.
+        killed: by which signals they were killed, such as were not asked to end.
     """
 
     label: str
@@ -142,6 +147,7 @@ class Row:
     exact: bool
     pss: int
     command: str = ""
+    killed: str = ""
 
     @property
     def name(self) -> str:
@@ -153,9 +159,10 @@ class Row:
         """The cells after the name, as `HEADINGS` has them."""
         begin, end = (format_duration(t / 1e9) for t in (self.begin_ns, self.end_ns))
         sign = "" if self.exact else "~"
+        end = end if self.ended else "the end"
         return (
             str(self.pid) if self.pid else "",
-            f"{begin} – {end}" if self.ended else f"{begin} – the end",
+            f"{begin} – {end}" + (f", {self.killed}" if self.killed else ""),
             f"{sign}{format_bytes(self.peak)}" if self.peak != UNKNOWN else "–",
             f"~{format_bytes(self.pss)}" if self.pss != UNKNOWN else "–",
         )
@@ -195,7 +202,15 @@ def _of(group: Sequence[ProcessSummary], label: str) -> Row:
         exact=highest.exact,
         pss=max(each.pss for each in group),
         command=highest.command if alone else "",
+        killed=_killed(group),
     )
+
+
+def _killed(group: Sequence[ProcessSummary]) -> str:
+    signals = Counter(each.signal for each in group if each.signal and each.signal not in ASKED)
+    if len(group) == 1:
+        return "".join(signals)
+    return ", ".join(f"{count:,} by {signal}" for signal, count in sorted(signals.items()))
 
 
 def shown_beside(analysis: Analysis, name: str) -> bool:

@@ -186,6 +186,7 @@ def _process(process: ProcessSummary) -> dict[str, object]:
         "begin_s": process.begin_ns / 1e9,
         "end_s": process.end_ns / 1e9,
         "ended": process.ended,
+        "signal": process.signal or None,
         "peak": {
             "rss": process.peak if known else None,
             "exact": process.exact,

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import MS, recording
+from synthetic import MS, recording, with_children
 
 from timeline import analyze
-from timeline.recording.types import Channel, Kills, Limit, Raised, Series
+from timeline.recording.types import Channel, Kills, Kind, Limit, Raised, Series
 from timeline.views.ending import death_sentences, headroom_sentence
 
 MiB = 1 << 20
@@ -39,8 +39,11 @@ def death(made):
 
 
 def kills(*places):
-    """Of (path, kills, strikes, peak)."""
-    return tuple(Kills(path, n, strikes, peak=peak) for path, n, strikes, peak in places)
+    """Of (path, kills, strikes, peak), the target's own cgroup first."""
+    return tuple(
+        Kills(path, n, strikes, peak=peak, own=not at and bool(path))
+        for at, (path, n, strikes, peak) in enumerate(places)
+    )
 
 
 def test_the_cgroup_whose_limit_was_reached_is_named_not_the_victims():
@@ -68,6 +71,58 @@ def test_a_kill_elsewhere_on_the_machine_is_not_ours():
     told = death(run(kills=kills((CGROUP, 0, 3, 2000 * MiB), ("", 4, 0, -1))))
     assert told.cause == "signal"
     assert told.evidence.startswith("not the kernel's OOM killer")
+
+
+def test_a_kill_in_a_neighbours_cgroup_is_not_ours_though_the_one_around_counts_it_too():
+    told = death(run(kills=kills((f"{CGROUP}/x", 0, 0, -1), (CGROUP, 1, 0, -1), ("", 1, 0, -1))))
+    assert told.cause == "signal"
+
+
+def test_a_run_that_stops_at_its_limit_did_not_die_of_it_where_the_count_stands_still():
+    told = death(run("cut-off", used=[500, 1999], kills=kills((CGROUP, 0, 3, -1))))
+    assert told.cause == "cut-off"
+    assert told.evidence == (
+        "the recorder was killed or had no room to write: the machine has not stopped; the OOM "
+        "killer of its cgroup has not struck"
+    )
+
+
+def test_where_its_own_cgroup_is_gone_the_counts_around_it_clear_nobody():
+    around = (Kills(CGROUP, 0, 0),)
+    assert death(run("cut-off", used=[500, 1999], kills=around)).cause == "oom-probable"
+    counted = (Kills(CGROUP, 2, 1, peak=2000 * MiB),)
+    assert death(run(kills=counted)).cause == "oom-cgroup"
+
+
+def test_a_child_that_was_taken_is_a_note_where_the_program_went_on():
+    counted = kills((CGROUP, 2, 1, 2000 * MiB), ("", 9, 0, -1))
+    good = analyze(run("exited", code=0, kills=counted))
+    assert good.death is None
+    (said,) = (note for note in good.notes if "OOM" in note)
+    assert said.startswith(f"the OOM killer took 2 processes of {CGROUP} during the run, and not")
+    crashed = analyze(run(signal="SIGSEGV", kills=counted))
+    assert said in crashed.notes
+    killed = analyze(run(kills=counted))
+    assert not [note for note in killed.notes if "OOM" in note]
+    assert killed.death.evidence == f"the OOM killer took 2 processes of {CGROUP} during the run"
+
+
+def test_a_child_that_was_killed_is_named_beside_the_killer():
+    made = with_children(run("exited", code=0), ("train.py",), 5)
+    made = replace(
+        made,
+        kills=kills((CGROUP, 1, 1, 2000 * MiB)),
+        processes=tuple(
+            replace(each, name="pt_data_worker", signal="SIGKILL" if each.pid == 5001 else "")
+            for each in made.processes
+        ),
+    )
+    analysis = analyze(made)
+    who = "; its child pt_data_worker (5001) ended by SIGKILL"
+    assert [note for note in analysis.notes if note.endswith(f"and not this program{who}")]
+    assert [each.signal for each in analysis.processes][:3] == ["", "SIGKILL", ""]
+    failed = death(replace(made, run=replace(made.run, exit_code=1)))
+    assert failed.evidence.endswith(who)
 
 
 def test_a_signal_of_its_own_is_not_the_oom_killers_even_if_a_child_was_taken():
@@ -146,6 +201,49 @@ def test_the_machines_room_is_told_only_where_little_is_left():
     assert words(run("exited", code=0, used=far, channel="machine.used", limits=(MACHINE,))) == ""
     said = words(run("exited", code=0, used=near, channel="machine.used", limits=(MACHINE,)))
     assert said.startswith("Headroom 1000 MiB")
+
+
+@pytest.mark.parametrize(("text", "dies"), [("", False), ("0", False), ("3", True)])
+def test_a_good_exit_inside_of_what_is_recorded_is_no_death(text, dies):
+    raised = Raised(0, "SystemExit", text, "train.py:3")
+    assert (death(run("exited", raised=raised)) is not None) == dies
+
+
+def test_a_program_that_left_in_the_middle_is_placed_where_it_was():
+    made = run("exited", code=7)
+    kept = made.marks.kind.copy()
+    last = np.flatnonzero(kept == Kind.END)[-1]
+    kept[last] = Kind.READING
+    marks = replace(made.marks, kind=kept)
+    made = replace(made, marks=marks, run=replace(made.run, seen_to_end=False))
+    told = death(made)
+    path = marks.names[int(marks.name[np.flatnonzero(kept == Kind.BEGIN)[-1]])]
+    assert (told.cause, told.phase) == ("left", path)
+    assert told.sentence.startswith("exited with code 7 at ")
+    for more in ({"seen_to_end": True}, {"exit_code": 0}):
+        assert death(replace(made, run=replace(made.run, **more))) is None
+
+
+def test_where_the_marks_were_lost_no_place_is_told_and_open_phases_end_with_them():
+    made = run(signal="SIGKILL")
+    kind = made.marks.kind.copy()
+    late = np.flatnonzero(kind == Kind.END)[20:]
+    until = int(made.marks.t_ns[late[0]])
+    rows = made.marks.t_ns < until
+    cut = {
+        key: getattr(made.marks, key)[rows]
+        for key in ("kind", "begun_ns", "t_ns", "phase", "parent", "thread", "name", "rss", "high",
+                    "unseen")
+    }  # fmt: skip
+    lost = replace(made, marks=replace(made.marks, **cut))
+    assert death(lost).phase is not None
+    lost = replace(lost, run=replace(lost.run, marks_until_ns=until))
+    analysis = analyze(lost)
+    assert (analysis.death.phase, analysis.death.step) == (None, 0)
+    assert any("marks end after" in note for note in analysis.notes)
+    open_ = analysis.instances.open
+    assert open_.any()
+    assert set(analysis.instances.end_ns[open_].tolist()) == {until - made.run.started_ns}
 
 
 def test_an_exception_without_a_text_needs_no_second_sentence():

@@ -8,7 +8,7 @@ import pytest
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.readings import merge
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
-from timeline.recording.anatomy import CATEGORIES, Anatomy, Moment, WeighedPhase
+from timeline.recording.anatomy import CATEGORIES, Anatomy, Import, Moment, WeighedPhase
 from timeline.recording.types import Channel, Marks, Series
 
 MIB = 1 << 20
@@ -34,7 +34,7 @@ def rows(*pairs):
     return Series(Channel(HOST, "byte", "linux", True), t, t, high, high, none.astype(np.int64))
 
 
-def taken_apart(phases, peak, sampled=((1, 1),)):
+def taken_apart(phases, peak, sampled=((1, 1),), imports=()):
     one, no = np.array([0]), np.zeros(1, bool)
     instances = Instances(
         one, one, one + 90, no, one, one - 1, one, one, np.array([peak * MIB]), one, ~no, {},
@@ -43,6 +43,7 @@ def taken_apart(phases, peak, sampled=((1, 1),)):
     summary = PhaseSummary(PATH, 1, 0, 90, 1.0, 0, {HOST: PhasePeak(peak * MIB, 0, 0, True, 0)})
     before = Moment(0, 200 * MIB, 10 * MIB, 20 * MIB, 10 * MIB)
     step = Anatomy(2, 0, 90, 1, before, 0, tuple(phases), {}, (), 0, (), (), ("cpu",), ())
+    step = replace(step, imports=tuple(Import(t, a * MIB, b * MIB) for t, a, b in imports))
     readings = merge(rows(*sampled), Marks.none())
     (found,) = take_apart(step, (summary,), instances, 0, (), readings).phases
     return found
@@ -82,3 +83,27 @@ def test_what_rose_beyond_what_torch_asked_for_was_inside_kernels(after, stays, 
 def test_where_less_rose_than_torch_asked_for_nothing_is_said_to_be_inside_kernels():
     found = taken_apart([phase(moment(10, 400), moment(20, 400), 410, 16)], 410)
     assert found["inside_kernels"].measured == 0
+
+
+@pytest.mark.parametrize(
+    ("imports", "imported", "in_heap", "outside"),
+    [
+        ([], 0, 40, 20),
+        ([(5, 10, 3)], 13, 30, 17),
+        ([(5, 10, 3), (9, 5, 2)], 20, 25, 15),
+        ([(5, 10, 3), (11, 5, 2)], 13, 30, 17),  # after the peak
+        ([(5, 70, 3)], 43, 0, 17),  # most of it is gone
+        ([(5, 10, 80)], 90, 30, -60),  # it shows where something was counted that is not there
+        ([(5, -10, 3)], 3, 40, 17),
+    ],
+)
+def test_what_imports_took_is_named_as_far_as_it_is_there(imports, imported, in_heap, outside):
+    # Of the heap 100 MiB are in use, 20 before the model, and tensors have 40; 160 were resident
+    # beside heap and files, and now 180.
+    at = Moment(10, 340 * MIB, 10 * MIB, 100 * MIB, 50 * MIB)
+    one = replace(LIKELY, at=at, high=340 * MIB, rise=0, stays=0)
+    found = taken_apart([one], 340, imports=imports)
+    assert found["imported"].measured == imported * MIB
+    assert (found.in_heap, found.outside_heap) == (in_heap * MIB, outside * MIB)
+    assert found["unexplained"].measured == (in_heap + outside) * MIB
+    assert sum(part.measured or 0 for part in found.parts) == found.peak

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -69,8 +70,17 @@ class Program:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def commands(self):
+        """What the living run, once none is in the middle of an exec."""
+        until = time.monotonic() + 10
+        while True:
+            self.family.read()
+            found = {each.command for each in self.family.living}
+            if all(found) or time.monotonic() > until:
+                return found
+
     def lines(self):
-        """By pid, the line of each child found, with its last name, and that of its end."""
+        """By pid, the line of each child found, with what it ran last, and that of its end."""
         self.family.look(all=False)
         self.family.read()
         self.family.close()
@@ -80,8 +90,9 @@ class Program:
         gone = {each["i"]: each for each in lines if each["k"] == "gone"}
         found = {each["i"]: each for each in lines if each["k"] == "found"}
         for each in lines:
-            if each["k"] == "runs":
-                found[each["i"]]["name"] = each["name"]
+            for key in ("name", "forked"):
+                if each["k"] != "found" and key in each:
+                    found[each["i"]][key] = each[key]
         return {each["pid"]: (each, gone.get(number)) for number, each in found.items()}
 
 
@@ -98,7 +109,9 @@ def program(tmp_path):
         each.family.close()
         each.ledger.close()
         each.process.kill()
-        each.process.communicate()
+        each.process.stdin.close()
+        each.process.stdout.close()  # not read to its end: a child that is left has it, too
+        each.process.wait()
 
 
 BRIEF = (
@@ -170,9 +183,8 @@ def test_where_more_comes_than_is_read_the_lists_tell_who_is_there(program, monk
     made.does("later = subprocess.Popen(['sleep', '61'])")
     try:
         made.family.look(all=False)
-        made.family.read()
         assert not made.family.told
-        assert {each.command for each in made.family.living} == {"sleep 60", "sleep 61"}
+        assert made.commands() == {"sleep 60", "sleep 61"}
     finally:
         made.does("[each.kill() or each.wait() for each in (living, later)]")
 
@@ -188,7 +200,7 @@ def test_on_a_machine_that_starts_more_than_can_be_followed_lists_go_on_alone(pr
     made.does("later = subprocess.Popen(['sleep', '61'])")
     assert made.family.stirs()  # by the list: the socket is closed
     made.family.look(all=True)
-    assert {each.command for each in made.family.living} == {"sleep 60", "sleep 61"}
+    assert made.commands() == {"sleep 60", "sleep 61"}
     made.does("[each.kill() or each.wait() for each in (living, later)]")
     made.family.read()
     assert made.family.living == ()

@@ -101,6 +101,15 @@ def test_a_whole_last_line_without_its_end_of_line_is_read(load_lines):
     assert len(recording.marks) == 2
     assert recording.damage == ("events.4711.jsonl is cut: its last line has no end",)
     assert not recording.series["host.rss"].channel.exact
+    assert recording.run.marks_until_ns == recording.marks.t_ns[-1] > 0
+
+
+def test_where_marks_could_not_be_written_any_more_they_end(load_lines):
+    assert load_lines(BEGIN, END).run.marks_until_ns == 0
+    said = b'{"k":"missing","t":1234,"p":"marks end here: the disk is full"}'
+    assert load_lines(BEGIN, said).run.marks_until_ns == 1234
+    other = b'{"k":"missing","t":1234,"p":"marks carry time alone from here: gone"}'
+    assert load_lines(BEGIN, other).run.marks_until_ns == 0
 
 
 @pytest.mark.parametrize(

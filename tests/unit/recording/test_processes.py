@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from timeline.analysis.analyze import analyze
 from timeline.errors import TimelineError
 from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
+from timeline.recorder.processes.notices import Account
 from timeline.recording.format import PROCESS_PSS_FIELDS
 from timeline.recording.reader import load_directory
 from timeline.recording.writer import SampleWriter
@@ -82,9 +83,9 @@ def test_the_kernels_last_word_is_the_peak_of_one_that_ended_read_or_not(tmp_pat
         ledger.comes(child)
     ledger.reads(read)
     ledger.reads(untold)
-    ledger.goes(read, T + MS, 40 * MIB, "named late")
-    ledger.goes(unread, T + 2 * MS, 7 * MIB, "python")
-    ledger.goes(untold, T + 3 * MS)
+    ledger.goes(read, T + MS, 40 * MIB, Account("named late", True, 40 * MIB, 0))
+    ledger.goes(unread, T + 2 * MS, 7 * MIB, signal="SIGKILL")
+    ledger.goes(untold, T + 3 * MS, signal="SIGKILL<b>")
     ledger.close()
     recording = load_directory(directory)
     assert recording.damage == ()
@@ -96,6 +97,7 @@ def test_the_kernels_last_word_is_the_peak_of_one_that_ended_read_or_not(tmp_pat
         -1,
     )
     assert len(second.t_ns) == 0
+    assert [each.signal for each in recording.processes] == ["", "SIGKILL", ""]
     peaks = [(each.peak, each.exact) for each in analyze(recording).processes]
     assert peaks == [(40 * MIB, True), (7 * MIB, True), (12 * MIB, False)]
 

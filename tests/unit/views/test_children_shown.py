@@ -125,6 +125,27 @@ def test_without_pss_the_stack_says_that_it_counts_shared_pages_in_each():
     )
 
 
+def test_a_child_that_was_killed_has_its_signal_and_one_that_was_asked_to_end_has_not():
+    recorded = with_children(recording(), WORKERS, 30)
+    signals = {5001: "SIGKILL", 5003: "SIGTERM", 5004: "SIGSEGV"}
+    processes = tuple(
+        replace(each, signal=signals.get(each.pid, "")) for each in recorded.processes
+    )
+    few = analyze(replace(recorded, processes=processes[:6]))
+    lived = {row.pid: row.figures[1] for row in rows(few, 12)}
+    assert lived[5001].endswith(" s, SIGKILL")
+    assert lived[5004].endswith(" s, SIGSEGV")
+    assert not [pid for pid, said in lived.items() if "SIG" in said and pid not in (5001, 5004)]
+    assert ", SIGKILL" in text.render(few, width=120)
+    assert ", SIGKILL</td>" in html.render(few)
+    many = analyze(replace(recorded, processes=processes))
+    said = {row.label: row.figures[1] for row in rows(many, 12)}
+    assert said["git status"].endswith(", 1 by SIGKILL, 1 by SIGSEGV")
+    found = {each["pid"]: each["signal"] for each in document.document(many)["processes"]}
+    assert {pid: found[pid] for pid in signals} == signals
+    assert found[5000] is None
+
+
 def test_without_children_no_view_speaks_of_them():
     analysis = analyze(recording())
     assert "children" not in text.render(analysis)

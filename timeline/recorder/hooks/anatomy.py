@@ -7,13 +7,14 @@ in it. A program that only infers has its first inference weighed.
 
 from __future__ import annotations
 
-import time
 import weakref
 from _thread import get_ident
 from typing import Any
 
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
+from timeline.recorder.hooks.imported import Imports
+from timeline.recorder.hooks.weighed import write
 from timeline.recorder.hooks.weighing import Call, Resident, Weighing
 
 _MOST_KNOWN = 1000
@@ -44,6 +45,7 @@ class Anatomy:
         self.afterwards: Afterwards | None = None
         self._session = session
         self._resident: Resident | None = None
+        self._imports: Imports | None = None
         self._step = step
         self._steps = 0
         self._first: Any = None
@@ -62,6 +64,7 @@ class Anatomy:
     def built(self, module: Any) -> None:
         """A module is being built; nothing of it is there yet."""
         self._look_before(None)
+        self._is_more_than_import()
         self._know(self._models, module)
 
     def begins(
@@ -72,6 +75,7 @@ class Anatomy:
             return None
         try:
             self._look_before(module)
+            self._is_more_than_import()
             weighing = self._weighing
             if weighing is None:
                 if not self._is_time(path):
@@ -153,8 +157,8 @@ class Anatomy:
             self._steps += 1
             weighing = self._weighing
             if weighing is not None and weighing.thread == get_ident():
-                weighing.know_optimizer(optimizer)
-                weighing.look()
+                if weighing.know_optimizer(optimizer):
+                    weighing.look()
                 self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
@@ -167,7 +171,10 @@ class Anatomy:
     def close(self) -> None:
         """The recording ends: what was begun is let go, and said."""
         weighing, self._weighing = self._weighing, None
-        self.afterwards = None
+        afterwards, self.afterwards = self.afterwards, None
+        if afterwards is not None:
+            afterwards.close()
+        self._watch_no_imports()
         if self._resident is not None:
             self._resident.close()
         if self.done:
@@ -201,14 +208,25 @@ class Anatomy:
         """What is resident before the model; or, where it came first, with it."""
         if self._before is not None:
             return
-        resident = Resident(self._session)
+        self._resident = resident = Resident(self._session)
         self._before = resident.read()
-        resident.close()
+        if resident.heap is not None:
+            self._imports = Imports(resident.private)
+            self._imports.watch()
         if module is not None:
             probe = Weighing(self._session, [module], [])
             probe.look()
             self._before_holds = sum(each.size for each in probe.pieces.all if each.device == "cpu")
             probe.close()
+
+    def _is_more_than_import(self) -> None:
+        if self._imports is not None:
+            self._imports.give_up()
+
+    def _watch_no_imports(self) -> None:
+        imports, self._imports = self._imports, None
+        if imports is not None:
+            imports.stop()
 
     def _know(self, those: list[Any], one: Any) -> None:
         if len(those) < _MOST_KNOWN and all(each() is not one for each in those):
@@ -218,26 +236,27 @@ class Anatomy:
         self._weighing = None
         self._weighed = True
         self.done = not self._alone
-        from timeline.recorder.hooks.weighed import write
-
-        began = time.monotonic_ns()
+        imports = self._imports
+        if self.done:
+            self._watch_no_imports()
         try:
-            weighing.spent_ns += time.monotonic_ns() - began
             write(
                 self._session.directory,
                 weighing,
                 step=0 if self._alone else self._step,
                 before={**(self._before or {}), "held": self._before_holds},
+                imports=imports.taken if imports is not None else [],
             )
         finally:
             weighing.close()
-        if self.done:
-            self._look_afterwards({each.path for each in weighing.calls})
-
-    def _look_afterwards(self, paths: set[str]) -> None:
-        self._resident = Resident(self._session)
-        if self._resident.heap is not None:
-            self.afterwards = Afterwards(self._session, paths, self._resident.state)
+        if self.done and self._resident is not None and self._resident.heap is not None:
+            highest: dict[str, int] = {}
+            for call in weighing.calls:
+                if call.path == _INFERENCE:
+                    continue  # of which nothing stays that would tell it from another
+                high = max(max(tick.read["high"], tick.read["rss"]) for tick in call.ticks)
+                highest[call.path] = max(high, highest.get(call.path, 0))
+            self.afterwards = Afterwards(self._session, highest, self._resident)
 
     def _which(self) -> str:
         first = None if self._first is None else self._first()
@@ -249,6 +268,7 @@ class Anatomy:
 
     def _end_early(self, why: str) -> None:
         self.done = True
+        self._watch_no_imports()
         weighing, self._weighing = self._weighing, None
         if weighing is not None:
             try:

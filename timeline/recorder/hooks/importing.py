@@ -3,7 +3,8 @@
 A finder in front of the others asks them for torch's spec, and gives it a class that notices
 when the import system sets ``_initializing`` back to False: that is the end of the import, failed
 or not, and it comes after the module's code has left the stack. A wrapper around the loader's
-``exec_module`` would show in the traceback of a torch that fails to import.
+``exec_module`` would show in the traceback of a torch that fails to import. `imported` watches
+imports of all modules in the same way.
 """
 
 from __future__ import annotations
@@ -16,35 +17,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-_waiting: dict[int, TorchWatcher] = {}
+_waiting: dict[int, Watcher] = {}
 """By the id of a spec, the watcher that waits for its import to end."""
 
 
 class _WatchedSpec(ModuleSpec):
-    """The class that torch's spec has until its import has ended."""
+    """The class that a module's spec has until its import has ended."""
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
-        if name == "_initializing" and not value:
-            watcher = _waiting.pop(id(self), None)
-            self.__class__ = ModuleSpec  # type: ignore[assignment]
+        if name != "_initializing":
+            return
+        if value:
+            watcher = _waiting.get(id(self))
             if watcher is not None:
-                watcher.ended()
+                watcher.began()
+            return
+        watcher = _waiting.pop(id(self), None)
+        self.__class__ = ModuleSpec  # type: ignore[assignment]
+        if watcher is not None:
+            watcher.ended()
 
 
-class TorchWatcher:
-    """Calls ``then`` once, when an import of torch has ended well."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then: Callable[[], None] | None = then
+class Watcher:
+    """Stands in front of the finders, and waits for the end of imports that it has found."""
 
     def watch(self) -> None:
-        """Be asked when torch is looked for."""
+        """Be asked for every module that is looked for."""
         sys.meta_path.insert(0, self)
 
-    def stop(self) -> None:
-        """Call nobody any more, and leave nothing behind."""
-        self._then = None
+    def leave(self) -> None:
+        """Be asked no more, and wait for no end."""
         # By identity: a finder of the program may define an __eq__ of its own.
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
         for key in [key for key, watcher in _waiting.items() if watcher is self]:
@@ -53,17 +56,19 @@ class TorchWatcher:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The others' spec for torch; nothing for every other module."""
-        if name != "torch" or self._then is None:
-            return None
+        """The others' spec for a module that is waited for; nothing for every other one."""
+        raise NotImplementedError
+
+    def others(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> ModuleSpec | None:
+        """What the finders behind this one find."""
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
             if finder is self or find is None:
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
-                # It may only have been looked up, as by importlib.util.find_spec: keep watching.
-                self.at_end_of(spec)
                 return spec
         return None
 
@@ -72,6 +77,41 @@ class TorchWatcher:
         if type(spec) is ModuleSpec:
             _waiting[id(spec)] = self
             spec.__class__ = _WatchedSpec
+
+    def not_at_end_of(self, spec: ModuleSpec | None) -> None:
+        """Do not wait for it after all."""
+        if type(spec) is _WatchedSpec and _waiting.get(id(spec)) is self:
+            del _waiting[id(spec)]
+            spec.__class__ = ModuleSpec  # type: ignore[assignment]
+
+    def began(self) -> None:
+        """The module's code begins to run."""
+
+    def ended(self) -> None:
+        """It has run, to its end or not."""
+
+
+class TorchWatcher(Watcher):
+    """Calls ``then`` once, when an import of torch has ended well."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then: Callable[[], None] | None = then
+
+    def stop(self) -> None:
+        """Call nobody any more, and leave nothing behind."""
+        self._then = None
+        self.leave()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The others' spec for torch; nothing for every other module."""
+        if name != "torch" or self._then is None:
+            return None
+        spec = self.others(name, path, target)
+        # It may only have been looked up, as by importlib.util.find_spec: keep watching.
+        self.at_end_of(spec)
+        return spec
 
     def ended(self) -> None:
         """An import of torch has ended, well or not."""

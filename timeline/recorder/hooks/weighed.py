@@ -33,8 +33,24 @@ SAME_PEAK = 256 << 10
 where it is while what it holds changes."""
 
 
-def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, int]) -> None:
-    """Write the document into the run directory, by rename."""
+def write(
+    directory: str,
+    weighing: Weighing,
+    *,
+    step: int,
+    before: dict[str, int],
+    imports: list[tuple[int, int, int]],
+) -> None:
+    """Write the document into the run directory, by rename.
+
+    Args:
+        directory: of the run.
+        weighing: the step, which has ended.
+        step: its number; 0 for a call without a step.
+        before: the moment before the model.
+        imports: those since then, see `timeline.recorder.hooks.imported`.
+    """
+    began = time.monotonic_ns()
     table = Table(weighing)
     untold = _saved_outside(weighing)
     phases = {
@@ -44,17 +60,20 @@ def write(directory: str, weighing: Weighing, *, step: int, before: dict[str, in
         ]
         for call, pieces in _in_turn(weighing)
     }
-    document = {
+    document: dict[str, object] = {
         "timeline": FORMAT_VERSION,
         "step": step,
         "began": weighing.began_ns,
         "ended": time.monotonic_ns(),
-        "spent": weighing.spent_ns,
         "before": before,
+        "imports": [list(each) for each in imports],
+        "heap_most": weighing.resident.largest(),
         "phases": [each for call in weighing.calls for each in phases[id(call)]],
         **_whole(weighing, table),
     }
-    write_json(directory, BREAKDOWN, document)
+    document["spent"] = weighing.spent_ns + time.monotonic_ns() - began
+    # In the midst of the program's step: by lines it took as long as a step of 40 small layers.
+    write_json(directory, BREAKDOWN, document, indent=None)
 
 
 def _in_turn(weighing: Weighing) -> Iterator[tuple[Call, list[Any]]]:
@@ -176,15 +195,21 @@ def _is_there(piece: Any, tick: Tick) -> bool:
 
 def _held(pieces: list[Any], tick: Tick) -> dict[str, int]:
     held = dict.fromkeys(CATEGORIES, 0)
+    t, sequence = tick.read["t"], tick.sequence
     for piece in pieces:
-        if _is_there(piece, tick):
+        if piece.is_there(t, sequence) and piece.device == "cpu":
             held[piece.category] += piece.size
     return held
 
 
 def _told(pieces: list[Any], untold: set[int], tick: Tick) -> int:
     """Bytes of the pieces that torch reports when they are given back."""
-    return sum(piece.size for piece in pieces if id(piece) not in untold and _is_there(piece, tick))
+    t, sequence = tick.read["t"], tick.sequence
+    return sum(
+        piece.size
+        for piece in pieces
+        if piece.is_there(t, sequence) and piece.device == "cpu" and id(piece) not in untold
+    )
 
 
 def _saved_outside(weighing: Weighing) -> set[int]:

@@ -23,7 +23,7 @@ from typing import Any
 from timeline.recorder.hooks.allocations import Allocations, operators_told
 from timeline.recorder.hooks.given import Given
 from timeline.recorder.hooks.graph import held_by, nodes_of
-from timeline.recorder.hooks.heap import heap_reader
+from timeline.recorder.hooks.heap import NO_HEAP, heap_reader, largest_reader
 from timeline.recorder.hooks.pieces import MOST_LOOKS, Looks, Pieces, modules_in, tensors_in
 from timeline.recorder.reading import out_of_the_way
 
@@ -46,6 +46,7 @@ class Resident:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.heap = heap_reader()
+        self._largest = largest_reader()
         self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
         try:
             self._statm = out_of_the_way(os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC))
@@ -54,20 +55,42 @@ class Resident:
 
     def read(self) -> dict[str, int]:
         """One moment: ``t`` ns, ``rss``, ``high`` since the reading before, ``file`` (mapped from
-        files or shared), ``in_use`` and ``free`` of the heap; bytes, -1 for what is not known.
+        files or shared), ``in_use`` and ``free`` of the heap, and how large that is (``heap``);
+        bytes, -1 for what is not known.
         """
         read = self._session.reading_now()
-        in_use, free = self.heap() if self.heap is not None else (-1, -1)
+        in_use, free, size = self.heap() if self.heap is not None else NO_HEAP
         rss, file = self._mapped()
         t = time.monotonic_ns()
         high = -1
         if read is not None:
             _, t, rss, high, _ = read
-        return {"t": t, "rss": rss, "high": high, "file": file, "in_use": in_use, "free": free}
+        return {
+            "t": t, "rss": rss, "high": high, "file": file,
+            "in_use": in_use, "free": free, "heap": size,
+        }  # fmt: skip
 
     def state(self) -> tuple[int, int, int]:
         """Of the same ``in_use``, ``free`` and ``file``; the high-water mark stays as it is."""
-        return *(self.heap() if self.heap is not None else (-1, -1)), self._mapped()[1]
+        in_use, free, _ = self.heap() if self.heap is not None else NO_HEAP
+        return in_use, free, self._mapped()[1]
+
+    def private(self) -> tuple[int, int] | None:
+        """What of the heap is in use, and what is resident that is neither heap nor file."""
+        in_use, free, _ = self.heap() if self.heap is not None else NO_HEAP
+        rss, file = self._mapped()
+        if min(in_use, free, rss, file) < 0:
+            return None
+        return in_use, rss - file - in_use - free
+
+    def largest(self) -> int:
+        """How large the heap itself has been at most."""
+        return self._largest() if self._largest is not None else -1
+
+    def highest(self) -> int:
+        """How high resident memory went since anybody's last reading, which this is none of."""
+        own = self._session.own
+        return own.highest() if own is not None else self._mapped()[0]
 
     def _mapped(self) -> tuple[int, int]:
         if self._statm < 0:
@@ -231,13 +254,19 @@ class Weighing:
                 if each is not None:
                     self.pieces.add(each, "buffer", layer)
 
-    def know_optimizer(self, optimizer: Any) -> None:
-        """An optimizer's state, and what it has of parameters of no model, are weighed."""
-        if all(each is not optimizer for each in self.optimizers):
-            self._optimizers.append(weakref.ref(optimizer))
+    def know_optimizer(self, optimizer: Any) -> bool:
+        """An optimizer's state, and what it has of parameters of no model, are weighed.
 
-    def look(self) -> None:
-        """Find the gradients and the optimizers' state that are new."""
+        Returns:
+            Whether it is new.
+        """
+        if any(each is optimizer for each in self.optimizers):
+            return False
+        self._optimizers.append(weakref.ref(optimizer))
+        return True
+
+    def look(self, *, states: bool = True) -> None:
+        """Find the gradients that are new, and the optimizers' ``states``."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 for each in group["params"]:
@@ -246,7 +275,7 @@ class Weighing:
                         self.pieces.add(each, "parameter")
         self._without = list(self._parameters.values())
         self._look_at_gradients()
-        for optimizer in self.optimizers:
+        for optimizer in self.optimizers if states else ():
             for state in list(optimizer.state.values()):
                 self._add_all(state, "optimizer_state")
 
@@ -288,7 +317,8 @@ class Weighing:
         began = time.monotonic_ns()
         call = Call(path, what, number)
         outermost = not self._open
-        self.look()
+        # An optimizer's step alone makes state; to look through it takes as long as a small layer.
+        self.look(states=path.endswith("optimizer") or not self._stretch)
         self._asked += self._add_all(inputs, "input")
         call.turn, call.asked = self.given.turn, self._asked
         self._open.append(call)
@@ -329,7 +359,9 @@ class Weighing:
                 tick.held, tick.most = held, most
         if allocations.why and allocations.why not in self.notes:
             self.notes.append(allocations.why)
-        self.look()
+        path = self.calls[-1].path
+        if path.endswith(("backward", "optimizer")):
+            self.look(states=path.endswith("optimizer"))
         self.spent_ns += time.monotonic_ns() - began
 
     def step_aside(self) -> None:

@@ -33,6 +33,9 @@ LATE_NS = 200_000
 """A read and its reset lie 10 µs apart, unless the reset has to wait for the target's mmap lock:
 beside a training 1 in 6 took 0.9 to 2.5 ms, the time that the target took to unmap a tensor."""
 
+STATUS_BYTES, TWO_LINES = 4096, 80
+"""More than ``status`` has, and than two of its lines have."""
+
 SMALL_FAULT_KIB, HUGE_FAULT_KIB = 64, 2048
 """The most that a page fault adds to RSS: 16 pages of a file that is in memory, or a huge page."""
 
@@ -69,6 +72,7 @@ class LinuxProbe:
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
         self._huge_faults = _huge_faults()
         self._resets = False
+        self._at, self._bytes = 0, STATUS_BYTES
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -89,9 +93,14 @@ class LinuxProbe:
             if not self._resets:
                 now = self._now
                 begun = now()
-                status = os.pread(self._status, 4096, 0)
+                status = os.pread(self._status, self._bytes, 0)
                 t = now()
-                rss, high = _rss_and_high(status)
+                # Where both stood before they mostly stand again, and nothing is searched for.
+                both = status[self._at : self._at + TWO_LINES].split(None, 5)
+                if len(both) > 4 and both[0] == b"VmHWM:" and both[3] == b"VmRSS:":
+                    rss, high = int(both[4]), int(both[1])
+                else:
+                    rss, high = self._find(os.pread(self._status, STATUS_BYTES, 0))
                 if rss == 0:
                     return None
                 if not self.exact:
@@ -105,6 +114,13 @@ class LinuxProbe:
         except OSError:
             # ESRCH. A process that has ended but was not waited for has no VmRSS line, which is 0.
             return None
+
+    def _find(self, status: bytes) -> tuple[int, int]:
+        """The two figures in all of the text, and where they are for the next time."""
+        at = status.find(b"VmHWM:")
+        # What stands before them is a name and some numbers, each of which can grow.
+        self._at, self._bytes = (at, at + TWO_LINES) if at >= 0 else (0, STATUS_BYTES)
+        return _rss_and_high(status)
 
     def _read_and_reset(self) -> Sample | None:
         # What page faults there were before the read is asked first; understood only if it matters.

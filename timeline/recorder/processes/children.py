@@ -16,6 +16,7 @@ import time
 from timeline.recorder.processes.family import MOST_AT_ONCE, Family
 from timeline.recorder.processes.finding import Paced
 from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
+from timeline.recorder.streams import GLANCE_NS
 from timeline.recording.format import CHILDREN_FIELDS
 
 TYPE_CHECKING = False
@@ -77,7 +78,6 @@ class Children:
         self._look_ns = self.interval_ns = max(watched.interval_ns, least)
         if family.tells:
             self.interval_ns *= LOOKS_A_READING
-        self._next_glance_ns = 0
         self._family = family
         self._ledger = ledger
         self._next_ns = 0
@@ -120,12 +120,13 @@ class Children:
             said.append(f"{_counted(family.hidden)} that may not be looked at here")
         return said
 
+    @property
+    def glance_ns(self) -> int:
+        """How often to ask: notices wait to be read, a list tells of those of its moment alone."""
+        return GLANCE_NS if self._family.told else self._look_ns * 3 // 4
+
     def glance(self) -> bool:
         """Whether there may be a new child, asked from another thread."""
-        now = time.monotonic_ns()
-        if now < self._next_glance_ns:
-            return False
-        self._next_glance_ns = now + self._look_ns * 3 // 4
         return self._family.stirs()
 
     def pauses(self) -> int:

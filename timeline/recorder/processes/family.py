@@ -10,6 +10,7 @@ from timeline.recorder.processes.kin import MOST_LOSSES, Brief, Kin
 from timeline.recorder.processes.ledger import NO_PEAK
 from timeline.recorder.processes.member import Member
 from timeline.recorder.processes.notices import BEGAN, ENDED
+from timeline.recorder.target import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Family:
         numbers: how many there were, each with its number from 1 on.
         unread: how many were gone before they could be read.
         hidden: how many processes of others may not be looked at.
+        status: what ``wait`` gives of the target, by the kernel's notice; None where it gave none.
         capped: whether there were more at once than are read.
     """
 
@@ -68,6 +70,7 @@ class Family:
         self.most = 0
         self.unread = 0
         self.hidden = 0
+        self.status: int | None = None
         self.capped = False
 
     def look(self, *, all: bool) -> bool:
@@ -133,15 +136,17 @@ class Family:
         """Take the kernel's notices of who began, runs another program, or ended."""
         news = kin.news()
         last = {pid: what for what, _, pid, _ in news}
-        for what, t, pid, parent in news:
+        for what, t, pid, more in news:
             if what == BEGAN and pid not in self._members:
                 self._passed.discard(pid)
                 if last[pid] == ENDED:  # by now: there is nothing left to open
-                    self._too_late(pid, self._up(parent), t)
+                    self._too_late(pid, self._up(more), t)
                 else:
-                    self._add(parent, pid, t)
+                    self._add(more, pid, t)
+            elif what == ENDED and pid == self.target.pid:
+                self.status = more
             elif what == ENDED:
-                self._ends(pid, t, kin.account(pid))
+                self._ends(pid, t, kin.account(pid), more)
             elif pid in self._members:
                 self._read(self._members[pid], runs=True)
 
@@ -210,11 +215,12 @@ class Family:
             self._passed.add(pid)
             self.unread += 1
 
-    def _ends(self, pid: int, t_ns: int, account: Account | None) -> None:
-        """The kernel says that a process has ended, and perhaps what it had."""
+    def _ends(self, pid: int, t_ns: int, account: Account | None, status: int) -> None:
+        """The kernel says that a process has ended, and how, and perhaps what it had."""
         member = self._members.get(pid)
+        signal = name_of(status & 0x7F)
         if member is not None and member.number:
-            self._drop(member, t_ns, account)
+            self._drop(member, t_ns, account, signal)
             return
         brief = self._briefs.pop(pid, None)
         if brief is None:
@@ -224,7 +230,7 @@ class Family:
             return
         brief.told(account)
         self._ledger.comes(brief)
-        self._ledger.goes(brief, t_ns, self._own_peak(brief.up, account))
+        self._ledger.goes(brief, t_ns, self._own_peak(brief.up, account), signal=signal)
 
     def _own_peak(self, up: int, account: Account) -> int:
         """The most that a process had which nobody saw; `NO_PEAK` where it may be its parent's."""
@@ -248,8 +254,9 @@ class Family:
             return True
         # A fork becomes another program by exec, mostly at once; a mark that falls tells of new
         # memory, which later only a new program has.
-        if self._kin is None:
-            runs = member.forked and member.t_ns - member.began_ns < YOUNG_NS
+        young = member.t_ns - member.began_ns < YOUNG_NS
+        if young and (not member.command or (member.forked and self._kin is None)):
+            runs = True
         if runs or borrowed or member.mark < mark or member.name != name:
             self._look_again(member, name, new=borrowed)
         self._ledger.reads(member)
@@ -286,19 +293,25 @@ class Family:
         self.unread += len(self._briefs)
         self._briefs.clear()
 
-    def _drop(self, member: Member, t_ns: int, account: Account | None = None) -> None:
+    def _drop(
+        self,
+        member: Member,
+        t_ns: int,
+        account: Account | None = None,
+        signal: str | None = None,
+    ) -> None:
         self.living = tuple(each for each in self.living if each is not member)
         t_ns = max(t_ns, member.t_ns)
         if not member.borrowed:
             peak = NO_PEAK if account is None else account.peak
-            self._ledger.goes(member, t_ns, peak, "" if account is None else account.name)
+            self._ledger.goes(member, t_ns, peak, account, signal)
         elif account is None:
             self.unread += 1
         else:
             # It lived in its parent's memory whenever it was looked at.
             member.name, member.forked, member.borrowed = account.name, account.forked, False
             self._ledger.comes(member)
-            self._ledger.goes(member, t_ns, self._own_peak(member.up, account))
+            self._ledger.goes(member, t_ns, self._own_peak(member.up, account), signal=signal)
         member.close()
         self._members.pop(member.pid, None)
         if self._kin is None:

@@ -54,6 +54,7 @@ class Kin:
             OSError: the kernel tells nothing, or not us.
         """
         self._notices = Notices()
+        self._target = pid
         self._pids = {pid}
         self._one_at_a_time = _thread.allocate_lock()
         self._news: list[tuple[int, int, int, int]] = []
@@ -97,12 +98,13 @@ class Kin:
     def _hear(self, most: int = 0) -> bool:
         """Keep what waits of the family. Returns whether there may be more than was heard."""
         for heard, notice in enumerate(self._notices.take(), 1):
-            what, _, pid, parent = notice
-            if (parent if what == BEGAN else pid) in self._pids:
+            what, _, pid, more = notice
+            if (more if what == BEGAN else pid) in self._pids:
                 self._news.append(notice)
                 if what == BEGAN:
                     self._pids.add(pid)
-                elif what == ENDED:
+                elif what == ENDED and pid != self._target:
+                    # Where another thread than its first runs a new program, the target goes on.
                     self._pids.discard(pid)
             if heard == most:
                 return True

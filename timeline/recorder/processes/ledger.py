@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from timeline.recorder.processes.notices import Account
+
     class Written(Protocol):
         """What is written of a process; see `timeline.recorder.processes.member.Member`."""
 
@@ -74,11 +76,30 @@ class Ledger:
         """It runs another program now."""
         self._line("runs", member)
 
-    def goes(self, member: Written, t_ns: int, peak: int = NO_PEAK, name: str = "") -> None:
-        """It has ended; where the kernel told so, with the most that it had and its last name."""
+    def goes(
+        self,
+        member: Written,
+        t_ns: int,
+        peak: int = NO_PEAK,
+        account: Account | None = None,
+        signal: str | None = None,
+    ) -> None:
+        """It has ended; where the kernel told so, with the most that it had, and what it was last.
+
+        Args:
+            member: who.
+            t_ns: when, monotonic.
+            peak: in bytes.
+            account: the kernel's; it ran another program by then than when it was read.
+            signal: the name of the one that killed it.
+        """
         told: dict[str, object] = {"peak": peak} if peak != NO_PEAK else {}
-        if name and name != member.name:
-            told["name"] = name
+        if account is not None and account.name and account.name != member.name:
+            told["name"] = account.name
+        if account is not None and account.forked != member.forked:
+            told["forked"] = account.forked
+        if signal:
+            told["signal"] = signal
         self._write(member, {"k": "gone", "i": member.number, "t": t_ns, **told})
         self._written.pop(member.number, None)
 

@@ -105,8 +105,9 @@ class Member:
         words = _read(f"/proc/{self.pid}/cmdline").rstrip(b"\0").split(b"\0")
         text = b" ".join(words).decode("utf-8", "replace")
         self.command = text if len(text) <= LONGEST_COMMAND else text[: LONGEST_COMMAND - 1] + "…"
-        # A command line alone tells nothing: a program may write over its own.
-        return before[0] and not self.forked
+        # A command line alone tells nothing: a program may write over its own. But in the middle of
+        # an exec there is none.
+        return (before[0] and not self.forked) or (not before[1] and bool(self.command))
 
     def read(self, parent: Member | None) -> bool:
         """Read its memory. Returns False once it has none any more: it has ended.

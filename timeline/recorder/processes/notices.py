@@ -114,11 +114,14 @@ class Notices:
         return self._open and bool(self._poll.poll(0))
 
     def take(self) -> Iterator[tuple[int, int, int, int]]:
-        """What waits, in its order, as ``what, t_ns, pid, parent``: the time is monotonic, and a
-        parent is told of what `BEGAN` alone."""
-        for what, t, _, parent, _, pid in self._received():
+        """What waits, in its order, as ``what, t_ns, pid, more``: the time is monotonic, and more
+        is the parent of what `BEGAN`, and what ``wait`` gives of what `ENDED`."""
+        for what, t, _, parent, status, pid in self._received():
             # An end and an exec name the process where a beginning names its parent.
-            yield what, t, pid if what == BEGAN else parent, parent
+            if what == BEGAN:
+                yield what, t, pid, parent
+            else:
+                yield what, t, parent, status
 
     def accounts(self) -> dict[int, Account]:
         """By process, those of the ones that ended since the call before.

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from timeline.recorder.streams import Unavailable
+from timeline.recorder.streams import GLANCE_NS, Unavailable
 from timeline.recording.format import PROCESS_PSS_FIELDS, PSS_FIELDS, samples_name
 from timeline.recording.writer import SampleWriter
 
@@ -70,6 +70,7 @@ class Pss:
     name = "pss"
     fields = PSS_FIELDS
     interval_ns = READ_EVERY_NS
+    glance_ns = GLANCE_NS
     share = 0.01
 
     def __init__(self, watched: Watched) -> None:

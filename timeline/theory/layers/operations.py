@@ -59,6 +59,7 @@ KEPT: dict[str, tuple[tuple[int, int | None], ...]] = {
     "masked_fill": ((1, None),),
     "max_pool2d_with_indices": ((0, None), (~1, None)),
     "where": ((0, None),),
+    "_pack_padded_sequence": ((~1, None),),
     # q, k, v, the result, the logarithm of the sums; the mask is a keyword.
     "_scaled_dot_product_flash_attention_for_cpu": (
         (0, None), (1, None), (2, None), (RESULT, None), (~1, None),
@@ -71,9 +72,9 @@ NOTHING = frozenset(
         "_reshape_alias", "_to_copy", "_unsafe_view", "add", "alias", "as_strided", "cat",
         "clone", "constant_pad_nd", "contiguous", "copy", "cumsum", "detach", "empty_like",
         "expand", "fill", "flip", "lift_fresh", "mean", "narrow", "neg", "new_empty",
-        "new_ones", "new_zeros", "ones_like", "permute", "pixel_shuffle", "repeat", "reshape",
-        "roll", "rsub", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "sub",
-        "sum", "t", "transpose", "tril", "triu", "unbind", "unfold", "unsafe_chunk",
+        "new_full", "new_ones", "new_zeros", "ones_like", "permute", "pixel_shuffle", "repeat",
+        "reshape", "roll", "rsub", "select", "slice", "split", "split_with_sizes", "squeeze",
+        "stack", "sub", "sum", "t", "transpose", "tril", "triu", "unbind", "unfold", "unsafe_chunk",
         "unsafe_split", "unsafe_split_with_sizes", "unsqueeze", "upsample_bicubic2d",
         "upsample_bilinear2d", "upsample_nearest2d", "view", "view_as", "zero", "zeros_like",
     )

@@ -20,7 +20,6 @@ from typing import Any
 
 from timeline.errors import FollowingError, TimelineError
 from timeline.theory.cards import Card
-from timeline.theory.script.ends import Ends
 from timeline.theory.script.fences import OFFLINE
 from timeline.theory.script.tape_file import load
 from timeline.theory.tape import Tape
@@ -81,8 +80,7 @@ def follow(
         FollowingError: it failed before it asked anything of a card, or never did.
         TimelineError: Python could not be started.
     """
-    # A signal first lets the directory go: the outer of the two closes last.
-    with Ends() as ends, tempfile.TemporaryDirectory(prefix="timeline-estimate-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="timeline-estimate-") as scratch:
         asked = Path(scratch, "asked.json")
         result = Path(scratch, "result.json")
         asked.write_text(
@@ -105,8 +103,7 @@ def follow(
         for name in ("files", "tmp"):
             Path(scratch, name).mkdir()
         printed = Path(scratch, "printed.txt")
-        environment = _environment(asked, scratch)
-        ended = _run(command, environment, printed, ends, show=show, limit_s=limit_s)
+        ended = _run(command, _environment(asked, scratch), printed, show=show, limit_s=limit_s)
         said = _last_lines(printed)
         if not result.exists():
             raise FollowingError(f"{title} cannot be followed: {ended}{_after(said)}")
@@ -175,7 +172,6 @@ def _run(
     command: Sequence[str],
     environment: dict[str, str],
     printed: Path,
-    ends: Ends,
     *,
     show: bool,
     limit_s: float,
@@ -193,14 +189,14 @@ def _run(
             )
         except OSError as error:
             raise TimelineError(f"{command[0]} cannot be started: {error.strerror}") from error
-        ends.started(process)
         try:
             code = process.wait(limit_s + GRACE_S)
         except subprocess.TimeoutExpired:
             return f"it did not end in {limit_s + GRACE_S:g} s"
         finally:
-            ends.end()
-            process.wait()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     return f"its process ended with code {code}"

@@ -19,6 +19,7 @@ _WHY = {
     "input": "Tensors that models and losses were called with",
     "temporary": "What torch's allocator gave beyond these",
     "inside_kernels": "Buffers that kernels took for themselves, and gave back",
+    "imported": "What importing modules took since, beside the pages of their libraries",
     "mapped_files": "Pages of libraries and other files that came in since",
     "kept_by_malloc": "Given back by the program, and kept from the system by the C library",
     "unexplained": "What is left of the measured peak; spread over none of the others",

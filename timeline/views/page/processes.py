@@ -15,7 +15,8 @@ _HEADINGS = (
     ("Process", "Its command without the interpreter, or its own name; point at it to read all"),
     ("Pid", "The kernel's number"),
     ("From", "When it began, since the start of the run"),
-    ("To", "When it was seen to have ended; or the end of the recording, which it lived to see"),
+    ("To", "When it was seen to have ended, and by which signal where the kernel told of one; or "
+           "the end of the recording, which it lived to see"),
     ("Peak RSS", "The kernel's high-water mark; pages that it shares with others count in full"),
     ("PSS", "The largest proportional set size that was read: shared pages are shared out"),
     ("Exact", "Whether the peak can have been no higher: nobody saw the last moments of one that "
@@ -60,7 +61,8 @@ def _row(row: Row, highest: int) -> str:
     name, command = escaped(row.name), escaped(row.command or row.name)
     sign = "" if row.exact else "~"
     part = f"{min(100 * max(row.peak, 0) / highest, 100):.1f}%"
-    end = format_duration(row.end_ns / 1e9)
+    end = format_duration(row.end_ns / 1e9) + ("" if row.ended else ", the end")
+    end += f", {escaped(row.killed)}" if row.killed else ""
     figure = f"{sign}{format_bytes(row.peak)}" if row.peak != UNKNOWN else "–"
     pss = f"~{format_bytes(row.pss)}" if row.pss != UNKNOWN else "–"
     return (
@@ -69,7 +71,7 @@ def _row(row: Row, highest: int) -> str:
         f"<bdi>{name}</bdi></button></span></td>"
         f"{_cell(row.pid, str(row.pid) if row.pid else '')}"
         f"{_cell(row.begin_ns, format_duration(row.begin_ns / 1e9))}"
-        f"{_cell(row.end_ns, end if row.ended else f'{end}, the end')}"
+        f"{_cell(row.end_ns, end)}"
         f'<td class="meter" data-value="{row.peak}" title="{row.peak:,} bytes"><div>'
         f'<s style="--part:{part};--meter:var(--others-0)"></s>{figure}</div></td>'
         f"{_cell(row.pss, pss)}"
