@@ -244,7 +244,7 @@ def test_an_out_of_memory_error_of_a_device_is_told_apart(write_script, run_time
     assert death["cause"] == "gpu-memory-error"
     assert "\ntorch.OutOfMemoryError: CUDA" in table, "its name is as torch writes it"
     assert "torch.OutOfMemoryError" in death["sentence"]
-    assert death["sentence"].endswith(" at 78.0 GiB of 79.1 GiB on gpu1, in step 3, backward")
+    assert death["sentence"].endswith(" at 78.0 GiB of 79.1 GiB on cuda1, in step 3, backward")
     assert "Tried to allocate 2.00 GiB" in death["evidence"]
 
 

@@ -253,6 +253,38 @@ with phase("after"):
     assert not [path for path in paths if path.exists()], "an overwritten recording keeps none"
 
 
+def test_a_death_for_want_of_the_gpus_memory_is_told_of_that_memory(write_script, run_timeline):
+    script = write_script(
+        ONE
+        + """
+torch.cuda.init()
+weights = cuda.malloc(100 * MIB)
+for step in range(3):
+    with phase("step/forward"):
+        held = cuda.malloc(300 * MIB)
+    with phase("step/backward"):
+        devices[0].free(cuda.malloc(700 * MIB))
+        if step == 2:
+            cuda.malloc(90_000 * MIB)
+        devices[0].free(held)
+    with phase("step/optimizer"):
+        pass
+"""
+    )
+    recorded = run_timeline(script)
+    assert recorded.code == 1
+    analysis = timeline.analyze(timeline.load(recorded.recording))
+    death = analysis.death
+    assert death.cause == "gpu-memory-error"
+    assert death.sentence.startswith("exited with code 1: torch.OutOfMemoryError (")
+    assert death.sentence.endswith(" at 400.0 MiB on cuda0, in step 3, backward")
+    assert "what torch held on cuda0 went from " in death.last
+    assert " to 400.0 MiB, with up to 1.07 GiB between" in death.last
+    grew = [(each.path, each.bytes // MIB) for each in death.grew]
+    assert grew == [("step/backward", 700), ("step/forward", 300)]
+    assert "what torch held on cuda0" in " ".join(text.render(analysis).split())
+
+
 def test_a_history_that_would_lose_the_peak_is_written_before(tmp_path, monkeypatch):
     from types import SimpleNamespace
 

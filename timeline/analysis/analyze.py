@@ -72,7 +72,7 @@ def analyze(recording: Recording) -> Analysis:
     if recording.processes:
         _break_between_children(curves, processes.without_children(recording) - start)
     headroom = headrooms(recording)
-    death = find_death(recording, instances, host, headroom)
+    death = find_death(recording, instances, host, readings, headroom)
     return Analysis(
         title=_title(run),
         run=run,

@@ -124,7 +124,7 @@ def _of_device(raised: Raised) -> tuple[int, int, str]:
         total, free = parse_bytes(found["total"]), parse_bytes(found["free"])
     except TimelineError:
         return UNKNOWN, UNKNOWN, "gpu"
-    return max(total - free, 0), total, f"gpu{found['device']}"
+    return max(total - free, 0), total, f"cuda{found['device']}"
 
 
 def struck_by(kills: tuple[Kills, ...]) -> Kills | None:

@@ -5,18 +5,16 @@ Every figure is one that was read; what can only be concluded from others is wor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from timeline.analysis.causes import Cause, find_cause, survivor_notes
+from timeline.analysis.last_seconds import Memory, grew, last_seconds, on_device
 from timeline.analysis.readings import Readings
-from timeline.analysis.types import HOST, Death, Growth, Headroom, Instances
+from timeline.analysis.types import HOST, Death, Headroom, Instances
 from timeline.recording.types import UNKNOWN, Recording, Run
 from timeline.units import format_bytes, format_duration
-
-LAST_NS = 10_000_000_000
-"""How long before the end the last seconds begin."""
-
-GREW_MOST = 3
 
 LEAST_JUMP_NS = 1_000_000_000
 """Of clocks: what NTP slews in a long run stays below, and matters to nobody."""
@@ -28,6 +26,7 @@ def find_death(
     recording: Recording,
     instances: Instances,
     host: Readings,
+    readings: Mapping[str, Readings],
     headroom: tuple[Headroom, ...],
 ) -> Death | None:
     """What the run died of; None where it lives, or ended as programs do."""
@@ -37,10 +36,12 @@ def find_death(
         return None
     phase, step, moment = _place(instances, recording, lost=cause.cause == "recorder-lost")
     # An exception has taken down what its frames held by the time that the program ends.
-    seen = int(np.searchsorted(host.t_ns, moment, side="right")) if moment else len(host)
-    rss = int(host.value[seen - 1]) if seen else UNKNOWN
-    figure = _figure(cause, rss)
-    words = [cause.words + figure]
+    memory = Memory("", host, instances.peak)
+    if cause.cause == "gpu-memory-error":
+        memory = on_device(cause.of, recording, readings) or memory
+    seen = memory.seen(moment)
+    held = int(memory.readings.value[seen - 1]) if seen else UNKNOWN
+    words = [cause.words + _figure(cause, memory, held)]
     if phase is not None:
         words.append(_in_phase(phase, step))
     elif step:
@@ -49,14 +50,14 @@ def find_death(
         cause=cause.cause,
         certain=cause.certain,
         sentence=", ".join(words),
-        bytes=cause.size if cause.size != UNKNOWN else rss,
+        bytes=cause.size if cause.size != UNKNOWN else held,
         limit=cause.limit,
         limited=cause.of,
         phase=phase,
         step=step,
         evidence=cause.evidence,
-        last=_last_seconds(host, seen, moment or run.ended_ns),
-        grew=_grew(instances, host, run.started_ns, moment or run.ended_ns),
+        last=last_seconds(memory, seen, moment or run.ended_ns),
+        grew=grew(instances, memory, run.started_ns, moment or run.ended_ns),
     )
 
 
@@ -87,15 +88,15 @@ def _clock_notes(run: Run) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _figure(cause: Cause, rss: int) -> str:
+def _figure(cause: Cause, memory: Memory, held: int) -> str:
     if cause.size != UNKNOWN and cause.limit != UNKNOWN:
         of = " of address space" if cause.of == "RLIMIT_AS" else ""
-        of = f" on {cause.of}" if cause.of.startswith("gpu") else of
+        of = f" on {cause.of}" if cause.of.startswith("cuda") else of
         last = "last read " if not cause.certain else ""
         return f" {last}at {format_bytes(cause.size)} of {format_bytes(cause.limit)}{of}"
-    if cause.of == "gpu":
+    if held == UNKNOWN or (cause.of == "gpu" and not memory.device):
         return ""  # host memory would be another thing's figure
-    return f" at {format_bytes(rss)}" if rss != UNKNOWN else ""
+    return f" at {format_bytes(held)}" + (f" on {memory.device}" if memory.device else "")
 
 
 def _place(
@@ -147,45 +148,3 @@ def _row_of(instances: Instances, phase: int) -> int:
 
 def _in_phase(path: str, step: int) -> str:
     return f"in step {step}, {path.removeprefix('step/')}" if step else f"in {path}"
-
-
-def _last_seconds(host: Readings, seen: int, ended_ns: int) -> str:
-    """What memory did before the end, as a sentence; empty where too little was read."""
-    if seen < 2:
-        return ""
-    end = int(host.t_ns[seen - 1])
-    first = int(np.searchsorted(host.t_ns, end - LAST_NS))
-    first = min(first, seen - 2)
-    begin_size, end_size = int(host.value[first]), int(host.value[seen - 1])
-    took = (end - int(host.t_ns[first])) / 1e9
-    high = int(host.high[first:seen].max())
-    sentence = (
-        f"in the last {format_duration(took)} memory went from {format_bytes(begin_size)} to "
-        f"{format_bytes(end_size)}"
-    )
-    if high > max(begin_size, end_size):
-        sentence += f", with up to {format_bytes(high)} between"
-    blind = (ended_ns - end) / 1e9
-    if blind > 0.1:
-        sentence += f"; nothing was read in the {format_duration(blind)} after"
-    return sentence
-
-
-def _grew(
-    instances: Instances, host: Readings, started_ns: int, ended_ns: int
-) -> tuple[Growth, ...]:
-    """The phases of which one instance grew most, on top of what it found, in the last seconds."""
-    if not len(instances) or not len(host):
-        return ()
-    since, until = max(ended_ns - LAST_NS - started_ns, 0), ended_ns - started_ns
-    late = np.flatnonzero((instances.end_ns >= since) & (instances.begin_ns <= until))
-    # Around others is what these grew by, once more.
-    late = late[~np.isin(late, instances.parent[late])]
-    found = np.searchsorted(host.t_ns - started_ns, instances.begin_ns[late], side="right") - 1
-    grown = instances.peak[late] - host.value[np.maximum(found, 0)]
-    most: dict[str, int] = {}
-    for path, size in zip(instances.path[late].tolist(), grown.tolist(), strict=True):
-        name = instances.paths[path]
-        most[name] = max(most.get(name, 0), size)
-    largest = sorted(most.items(), key=lambda item: -item[1])[:GREW_MOST]
-    return tuple(Growth(path, size) for path, size in largest if size > 0)

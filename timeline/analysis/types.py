@@ -204,7 +204,8 @@ class Death:
         sentence: one sentence: by what, at what memory of which limit, in which step and phase.
         bytes: the memory in it; -1 where none was read.
         limit: the limit in it, in bytes; -1 for none.
-        limited: what the limit is of: a cgroup's directory, ``machine``, ``RLIMIT_AS``.
+        limited: what the limit is of: a cgroup's directory, ``machine``, ``RLIMIT_AS``,
+            ``cuda0``; ``gpu`` where torch does not say which.
         phase: path of the innermost phase; None outside every phase.
         step: its number, from 1; 0 where the phase belongs to none.
         evidence: what tells so, as a sentence; empty where the end itself does.
