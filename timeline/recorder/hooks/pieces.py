@@ -70,10 +70,16 @@ class Pieces:
         self.unseen: set[str] = set()
         self._there: dict[int, Piece] = {}
         self._gone = gone
+        torch = sys.modules["torch"]
+        self._plain = torch.Tensor, torch.nn.Parameter
+        self._strided = torch.strided
 
     def add(self, tensor: Any, category: str, layer: int = -1, sequence: int = -1) -> None:
         """A tensor is seen, and for what it is."""
         try:
+            if type(tensor) in self._plain and tensor.layout is self._strided:
+                self._add(tensor.untyped_storage(), category, layer, sequence)
+                return
             for storage in _storages(tensor):
                 self._add(storage, category, layer, sequence)
         except (NotImplementedError, RuntimeError, AttributeError):

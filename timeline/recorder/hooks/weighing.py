@@ -317,8 +317,8 @@ class Weighing:
         began = time.monotonic_ns()
         call = Call(path, what, number)
         outermost = not self._open
-        # An optimizer's step alone makes state; to look through it takes as long as a small layer.
-        self.look(states=path.endswith("optimizer") or not self._stretch)
+        # An optimizer's step alone makes state, and at its end that is looked at.
+        self.look(states=not self._stretch)
         self._asked += self._add_all(inputs, "input")
         call.turn, call.asked = self.given.turn, self._asked
         self._open.append(call)
@@ -359,9 +359,8 @@ class Weighing:
                 tick.held, tick.most = held, most
         if allocations.why and allocations.why not in self.notes:
             self.notes.append(allocations.why)
-        path = self.calls[-1].path
-        if path.endswith(("backward", "optimizer")):
-            self.look(states=path.endswith("optimizer"))
+        if self.calls[-1].path.endswith("backward"):
+            self.look(states=False)
         self.spent_ns += time.monotonic_ns() - began
 
     def step_aside(self) -> None:
