@@ -98,8 +98,25 @@ def of_rows():
     functional.scaled_dot_product_attention(*parts).sum().backward()
 
 
+def at_once():
+    """In evaluation an attention, and a layer of an encoder, may be one operator."""
+    with torch.no_grad():
+        for batch, tokens, width, heads, inner in ((4, 200, 64, 8, 256), (8, 60, 128, 2, 2048)):
+            source = torch.randn(batch, tokens, width)
+            attend = nn.MultiheadAttention(width, heads, batch_first=True).eval()
+            hidden = torch.zeros(batch, tokens, dtype=torch.bool)
+            attend(source, source, source)
+            attend(source, source, source, need_weights=False)
+            attend(source, source, source, average_attn_weights=False)
+            attend(source, source, source, need_weights=False, key_padding_mask=hidden)
+            for first in (True, False):
+                nn.TransformerEncoderLayer(
+                    width, heads, inner, batch_first=True, norm_first=first
+                ).eval()(source)
+
+
 @pytest.mark.parametrize(
-    ("run", "within"), [(convolutions, 1 / 3), (recurrent, 0.02), (of_rows, 0.01)]
+    ("run", "within"), [(at_once, 0.01), (convolutions, 1 / 3), (recurrent, 0.02), (of_rows, 0.01)]
 )
 def test_an_operator_holds_inside_what_the_rule_says(run, within):
     seen = list(inside(run))
