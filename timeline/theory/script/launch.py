@@ -20,6 +20,7 @@ from typing import Any
 
 from timeline.errors import FollowingError, TimelineError
 from timeline.theory.cards import Card
+from timeline.theory.script.ends import Ends
 from timeline.theory.script.fences import OFFLINE
 from timeline.theory.script.tape_file import load
 from timeline.theory.tape import Tape
@@ -80,7 +81,8 @@ def follow(
         FollowingError: it failed before it asked anything of a card, or never did.
         TimelineError: Python could not be started.
     """
-    with tempfile.TemporaryDirectory(prefix="timeline-estimate-") as scratch:
+    # A signal first lets the directory go: the outer of the two closes last.
+    with Ends() as ends, tempfile.TemporaryDirectory(prefix="timeline-estimate-") as scratch:
         asked = Path(scratch, "asked.json")
         result = Path(scratch, "result.json")
         asked.write_text(
@@ -103,7 +105,8 @@ def follow(
         for name in ("files", "tmp"):
             Path(scratch, name).mkdir()
         printed = Path(scratch, "printed.txt")
-        ended = _run(command, _environment(asked, scratch), printed, show=show, limit_s=limit_s)
+        environment = _environment(asked, scratch)
+        ended = _run(command, environment, printed, ends, show=show, limit_s=limit_s)
         said = _last_lines(printed)
         if not result.exists():
             raise FollowingError(f"{title} cannot be followed: {ended}{_after(said)}")
@@ -172,6 +175,7 @@ def _run(
     command: Sequence[str],
     environment: dict[str, str],
     printed: Path,
+    ends: Ends,
     *,
     show: bool,
     limit_s: float,
@@ -189,14 +193,14 @@ def _run(
             )
         except OSError as error:
             raise TimelineError(f"{command[0]} cannot be started: {error.strerror}") from error
+        ends.started(process)
         try:
             code = process.wait(limit_s + GRACE_S)
         except subprocess.TimeoutExpired:
             return f"it did not end in {limit_s + GRACE_S:g} s"
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            ends.end()
+            process.wait()
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     return f"its process ended with code {code}"
