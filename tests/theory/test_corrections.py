@@ -52,3 +52,35 @@ def test_a_sparse_gradient_has_a_row_for_each_index(kind):
     model(tokens).sum().backward()
     grad = model.weight.grad
     assert told.categories["gradient"] == grad._indices().nbytes + grad._values().nbytes
+
+
+@pytest.mark.skipif(
+    not hasattr(torch, "_grouped_mm")
+    or not torch._C._dispatch_has_computed_kernel_for_dispatch_key("aten::_grouped_mm", "CPU"),
+    reason="this torch has no kernel of it for the CPU",
+)
+@pytest.mark.parametrize("columns", [8, 12])
+def test_a_grouped_product_of_32_bits_is_followed_as_its_kernel_makes_it(columns):
+    """The layers of experts in a mixture: torch's own rule refuses them in float32."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from timeline.theory.corrections import ran
+
+    operator = torch.ops.aten._grouped_mm.default
+    ends = torch.tensor([3, 8, 10], dtype=torch.int32)
+    rows, weights = torch.randn(10, 16), torch.randn(3, 16, columns)
+    forms = [
+        (rows, weights),  # forward
+        (torch.randn(10, 8), torch.randn(3, 16, 8).transpose(-2, -1)),  # of what goes in
+        (rows.t(), torch.randn(10, columns)),  # of the weights
+        (weights.transpose(-2, -1), rows.t()),
+        (torch.randn(3, 5, 16), weights),
+    ]
+    for a, b in forms:
+        offs = None if a.dim() == b.dim() == 3 else ends
+        real = operator(a, b, offs)
+        with FakeTensorMode() as mode:
+            fakes = [mode.from_tensor(each) for each in (a, b)]
+            fakes.append(offs if offs is None else mode.from_tensor(offs))
+            fake = ran(operator, tuple(fakes), None, lambda _: None)
+        assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)

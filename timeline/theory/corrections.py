@@ -86,7 +86,26 @@ def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
     return *out[:3], torch.empty(size, dtype=torch.uint8)
 
 
+def _grouped_mm(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
+    # Its rule refuses numbers of 32 bits, which the kernels take: experts in float32 meet it. Rows
+    # begin at 16 bytes (aten/src/ATen/native/GroupedMMUtils.h, create_grouped_gemm_output_tensor).
+    a, b = args[:2]
+    if a.dtype is not torch.float32 or b.dtype is not torch.float32 or a.is_meta:
+        return NotImplemented
+    ends = args[2] if len(args) > 2 else kwargs.get("offs")
+    groups = [len(ends)] if a.dim() == 2 and ends is not None else list(a.shape[:-2])
+    groups = groups if a.dim() == b.dim() else []
+    rows, columns = a.shape[-2], b.shape[-1]
+    dtype = kwargs.get("out_dtype") or a.dtype
+    step = 16 // dtype.itemsize
+    width = -(-columns // step) * step
+    strides = [rows * width] * len(groups) + [width, 1]
+    return torch.empty_strided([*groups, rows, columns], strides, dtype=dtype, device=a.device)
+
+
 _INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD}
+if hasattr(aten, "_grouped_mm"):  # since torch 2.5
+    _INSTEAD[aten._grouped_mm.default] = _grouped_mm
 
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
