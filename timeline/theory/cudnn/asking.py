@@ -33,7 +33,12 @@ SHARED = {(7, 5): 65536, (8, 0): 166912, (8, 6): 101376, (8, 7): 166912, (8, 9):
 
 
 def described(capability: tuple[int, int]) -> dict[str, Any]:
-    """A device of a compute capability, in the words of cuDNN's own descriptions."""
+    """A device of a compute capability, in the words of cuDNN's own descriptions.
+
+    The words are those that OpenXLA gives it for the same end, whose test holds them against what
+    cuDNN itself writes of a card that is there (xla/backends/gpu/target_config/
+    cudnn_device_props.cc and its test).
+    """
     return {
         "deviceVer": capability[0] * 100 + capability[1] * 10,
         "maxSharedMemoryPerBlockOptin": SHARED.get(capability, 101376),
@@ -41,7 +46,6 @@ def described(capability: tuple[int, int]) -> dict[str, Any]:
         "maxBlockSize": [1024, 1024, 64],
         "regsPerBlock": 65536,
         "multiProcessorCount": 80,
-        "smCountOrigin": 0,
         "warpSize": 32,
         "maxSharedMemoryPerBlock": 49152,
         "reservedSharedMemoryPerBlock": 1024,
