@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import torch
+import copy
 
 
-def mem_tracker(model_of, optimizer_of, step):
+def mem_tracker(model, optimizer_of, step):
     """Peak of tensors by torch.distributed._tools' MemTracker, on fake tensors of the CPU.
 
     Args:
-        model_of: makes the model.
+        model: stays as it is.
         optimizer_of: makes its optimizer.
         step: runs one step of the row.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
-    from timeline.theory.likeness import build, likeness
+    from timeline.theory.likeness import likeness
     from timeline.theory.optimizers import any_value
 
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        model, _ = likeness(build(model_of), None, mode)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    model, _ = likeness(model, None, mode)
+    with mode:
         model.train()
         optimizer = optimizer_of(model.parameters())
         tracker = MemTracker()
@@ -33,12 +34,11 @@ def mem_tracker(model_of, optimizer_of, step):
         return sum(each.get("Total", 0) for each in peaks.values())
 
 
-def torchinfo_total(model_of, inputs):
+def torchinfo_total(model, inputs):
     """torchinfo's estimated total size: inputs, outputs of layers twice, parameters."""
     import torchinfo
 
-    with torch.device("meta"):
-        model = model_of()
+    model = copy.deepcopy(model).to("meta")
     found = torchinfo.summary(model, input_data=inputs, verbose=0, device="meta")
     return found.total_input + found.total_output_bytes + found.total_param_bytes
 

@@ -293,17 +293,17 @@ def peers(row: Row):
         return getattr(torch.optim, row.optimizer)(parameters, lr=0.001)
 
     found = {}
-    parameters = sum(p.numel() for p in build(model_of).parameters())
-    found["accelerate"] = others.accelerate_rule(parameters)
+    model = build(model_of)
+    found["accelerate"] = others.accelerate_rule(sum(p.numel() for p in model.parameters()))
     try:
-        found["mem_tracker"] = others.mem_tracker(model_of, optimizer_of, step)
+        found["mem_tracker"] = others.mem_tracker(model, optimizer_of, step)
     except Exception as error:
         found["mem_tracker_failed"] = f"{type(error).__name__}: {error}"[:200]
     try:
         with torch.device("meta"):
             inputs = batch()
             given = inputs[0] if convolutional else {"input_ids": inputs["input_ids"]}
-        found["torchinfo"] = others.torchinfo_total(model_of, given)
+        found["torchinfo"] = others.torchinfo_total(model, given)
     except Exception as error:
         found["torchinfo_failed"] = f"{type(error).__name__}: {error}"[:200]
     return found
