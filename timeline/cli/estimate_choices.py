@@ -8,17 +8,22 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from timeline.cli.output import show
 from timeline.errors import UsageError
 from timeline.theory import cards
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
+from timeline.theory.lightly import loading
 from timeline.units import format_bytes
 from timeline.views.breakdown_text import table
 from timeline.views.estimate_json import verdict
 from timeline.views.terminal import BOLD, look_of
+
+if TYPE_CHECKING:
+    from timeline.theory.targets import Target
 
 CHOICES = {
     "optimizer": None,
@@ -36,11 +41,10 @@ MOST = 24
 
 def one(options: argparse.Namespace, *, capacity: int | None = None, **changed: Any) -> Estimate:
     """One estimate of the target, with some options changed."""
+    target = _target(options.target, tuple(options.input))
     from timeline.theory.estimate import estimate
     from timeline.theory.rebuilding import rebuilt
-    from timeline.theory.targets import resolve
 
-    target = resolve(options.target, options.input)
     given = {name: getattr(options, name) for name in ("optimizer", "batch", "gpu")}
     given["precision"] = options.precision or "fp32"
     given.update({name: value for name, value in changed.items() if name in given})
@@ -68,6 +72,19 @@ def one(options: argparse.Namespace, *, capacity: int | None = None, **changed: 
         title=target.title,
         **({"steps": options.steps} if options.steps else {}),
     )
+
+
+@cache
+def _target(text: str, inputs: tuple[str, ...]) -> Target:
+    """What the command names; the first time imports torch, and the model's library."""
+    from timeline.theory.breakdown import needs_torch
+    from timeline.theory.mapped import forget_libraries
+    from timeline.theory.targets import resolve
+
+    with loading():
+        needs_torch()
+        forget_libraries()
+        return resolve(text, inputs)
 
 
 def fit(options: argparse.Namespace) -> int:
