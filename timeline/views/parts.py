@@ -17,7 +17,7 @@ LABELS = {
     "input": "inputs",
     "temporary": "temporaries",
     "inside_kernels": "inside kernels",
-    "imported": "modules imported since",
+    "imported": "imported modules",
     "mapped_files": "library code and files",
     "kept_by_malloc": "kept by malloc",
     "unexplained": "unexplained",
