@@ -132,6 +132,8 @@ def _other_channels(analysis: Analysis, look: Look) -> list[str]:
 
 
 def _never_ended(analysis: Analysis, look: Look) -> list[str]:
+    if analysis.run.marks_until_ns:
+        return []  # whether they did nobody could write down; a note says so
     paths = [look.phase(each.path) for each in analysis.phases if each.open]
     return look.lines(f"Never ended: {_names(paths)}", rest="  ") if paths else []
 

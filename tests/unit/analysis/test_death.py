@@ -10,6 +10,7 @@ from synthetic import MS, recording, with_children
 
 from timeline import analyze
 from timeline.recording.types import Channel, Kills, Kind, Limit, Raised, Series
+from timeline.views import text as table
 from timeline.views.ending import death_sentences, headroom_sentence
 
 MiB = 1 << 20
@@ -241,6 +242,7 @@ def test_where_the_marks_were_lost_no_place_is_told_and_open_phases_end_with_the
     analysis = analyze(lost)
     assert (analysis.death.phase, analysis.death.step) == (None, 0)
     assert any("marks end after" in note for note in analysis.notes)
+    assert "Never ended" not in table.render(analysis)
     open_ = analysis.instances.open
     assert open_.any()
     assert set(analysis.instances.end_ns[open_].tolist()) == {until - made.run.started_ns}
