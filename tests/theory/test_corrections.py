@@ -84,3 +84,16 @@ def test_a_grouped_product_of_32_bits_is_followed_as_its_kernel_makes_it(columns
             fakes.append(offs if offs is None else mode.from_tensor(offs))
             fake = ran(operator, tuple(fakes), None, lambda _: None)
         assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)
+
+
+def test_an_lstm_leaves_as_much_behind_at_each_step():
+    told = timeline.estimate(
+        lambda: nn.LSTM(32, 64, 2),
+        "adam",
+        (20, 32),
+        batch=16,
+        loss=lambda out: out[0].sum(),
+        steps=6,
+    )
+    ends = [told.course.allocated[at - 1] for at in told.course.steps[2:]]
+    assert len(set(ends)) == 1, ends

@@ -107,10 +107,19 @@ _INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD}
 if hasattr(aten, "_grouped_mm"):  # since torch 2.5
     _INSTEAD[aten._grouped_mm.default] = _grouped_mm
 
+
+def _lstm_layer_backward(args: Any, kwargs: Any, out: Any) -> Any:
+    # Both biases of a layer get one gradient (aten/src/ATen/native/mkldnn/RNN.cpp, diff_b). So they
+    # do by the rule, but not where the mode of fake tensors answers from its cache, which makes
+    # each result anew: the first step of a program had one and the second two.
+    return (*out[:4], out[3], *out[5:])
+
+
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
     aten.clone.default: _clone,
     aten._embedding_bag_backward.default: _embedding_bag_backward,
     aten.mkldnn_rnn_layer.default: _lstm_layer,
+    aten.mkldnn_rnn_layer_backward.default: _lstm_layer_backward,
     **packing.CORRECTIONS,
 }

@@ -118,7 +118,9 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         sparse = [each for each in _tensors(args, kwargs) if each.layout is not torch.strided]
         if sparse:
             raise values.Unknown(
-                f"a tensor of the layout {sparse[0].layout} on the card cannot be followed"
+                f"a tensor of the layout {sparse[0].layout} on the card cannot be followed in a "
+                "script, such as the gradient of an embedding with sparse=True; its model can be "
+                "estimated as module:function"
             )
         if self.card_was_used and torch._C._current_autograd_node() is None:
             places.check(func, args, kwargs, self.on_card)
