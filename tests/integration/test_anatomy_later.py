@@ -9,8 +9,12 @@ import pytest
 from running import run
 
 import timeline
+from timeline.recorder.hooks.heap import heap_reader
 
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.skipif(heap_reader() is None, reason="this C library tells no heap"),
+]
 
 MIB = 1 << 20
 
@@ -55,8 +59,8 @@ def test_what_was_imported_and_what_malloc_keeps_by_then_are_named(tmp_path: Pat
     for path in ("step/forward", "step/backward", "step/optimizer"):
         peak = analysis.anatomy.of(path)
         assert peak is not None
-        # 20 MB of the one, some 40 of the other, and torch's own compiler.
-        assert (peak["imported"].measured or 0) > 55 * MIB, path
+        # 20 MB of the one, 25 of the other, and torch's own compiler.
+        assert (peak["imported"].measured or 0) > 40 * MIB, path
         assert peak.later.kept > 10 * MIB, path
         left = peak["unexplained"].measured
         # What the program holds now, and a few MiB of what the first step makes.
