@@ -124,7 +124,7 @@ def test_gradients_meet_in_place_as_on_real_tensors():
 
     def function(x, layer):
         trunk = layer(x)
-        return trunk + trunk * 2.0
+        return (trunk + trunk * 2.0) * 3.0
 
     model = Calls(function, nn.Linear(30, WIDE))
     inputs = torch.randn(64, 30)
