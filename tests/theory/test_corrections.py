@@ -43,6 +43,25 @@ def test_batch_norm_of_16_bits_is_exact(kind):
     assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize(
+    "kind", [lambda: nn.LayerNorm(6), lambda: nn.GroupNorm(4, 8), lambda: nn.LayerNorm((5, 6))]
+)
+def test_norms_of_rows_and_groups_of_16_bits_are_exact(kind, mixed):
+    """As under autocast: the statistics are of 32 bits where the weights are."""
+    model = kind() if mixed else kind().bfloat16()
+    inputs = torch.randn(4, 8, 5, 6, dtype=torch.bfloat16).requires_grad_()
+    told = timeline.breakdown(model, None, inputs)
+    assert told.categories["activation"] == saved_for_backward(model, inputs)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_what_a_bag_of_embeddings_saves_is_exact(mode):
+    model, tokens = nn.EmbeddingBag(100, 6, mode=mode), torch.arange(12).view(3, 4)
+    told = timeline.breakdown(model, None, tokens)
+    assert told.categories["activation"] == saved_for_backward(model, tokens)
+
+
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
 def test_a_sparse_gradient_has_a_row_for_each_index(kind):
     options = {"mode": "sum"} if kind is nn.EmbeddingBag else {}

@@ -130,6 +130,50 @@ def test_an_operator_holds_inside_what_the_rule_says(run, within):
     assert sum(by_rule for _, by_rule, _ in seen) == pytest.approx(total, rel=0.035)
 
 
+def matrices(rows, columns, batch, how):
+    shape = (*batch, rows, columns)
+    if how == "expanded":
+        return torch.zeros(1, dtype=torch.bfloat16).expand(shape)
+    if how == "turned":
+        return torch.zeros(*batch, columns, rows, dtype=torch.bfloat16).transpose(-1, -2)
+    if how == "cut":
+        return torch.zeros(*batch, rows, 2 * columns, dtype=torch.bfloat16)[..., :columns]
+    return torch.zeros(shape, dtype=torch.bfloat16)
+
+
+def products_of_bf16():
+    for rows, length, columns in (
+        (1000, 256, 64),
+        (8, 32, 64),
+        (32, 8, 64),
+        (10, 16, 20),  # too small for oneDNN
+        (513, 300, 17),
+        (1000, 1024, 768),
+        (48, 2048, 33),  # threads share the length
+        (1, 2048, 1000),
+        (300, 513, 1),
+        (1024, 4096, 65),
+    ):
+        for left in ("", "turned", "expanded", "cut"):
+            for right in ("", "turned"):
+                matrices(rows, length, (), left) @ matrices(length, columns, (), right)
+    for batch in (4, 64):
+        for left in ("", "turned", "expanded", "cut"):
+            torch.bmm(matrices(64, 32, (batch,), left), matrices(32, 64, (batch,), "turned"))
+
+
+@pytest.mark.skipif(
+    not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)(),
+    reason="oneDNN's blocks with AVX-512 for bfloat16 and without AMX",
+)
+def test_a_product_of_bf16_holds_blocks_of_each_matrix_for_each_thread():
+    seen = [each for each in inside(products_of_bf16) if "mm" in each[0]]
+    assert len(seen) == 88
+    for i, (name, by_rule, truth) in enumerate(seen):
+        assert by_rule == pytest.approx(truth, rel=0.01, abs=256), (i, name)
+
+
 def test_what_is_held_inside_is_a_part_of_the_peak_and_told():
     told = timeline.breakdown(nn.Linear(64, 5000), "sgd", (64,), batch=512)
     # The gradient of a sum is one number seen many times: the product copies it.

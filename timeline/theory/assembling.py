@@ -69,9 +69,10 @@ def assemble(
         rows = _standing(subject.parts, notes)
         _packed(model, notes)
         trace = None
+        ruled = copied is not None and optimizers.has_rule(copied)
         if job.inputs is not None:
             args, kwargs = job.arguments(subject.floating())
-            followed = copied if copied is not None and not optimizers.has_rule(copied) else None
+            followed = None if ruled else copied
             trace = trace_step(
                 replace(subject, call=job.calling(subject.call)),
                 args,
@@ -89,7 +90,12 @@ def assemble(
             categories["gradient"] = _gradients(subject.parts, rows, traced=trace is not None)
             categories["optimizer_state"] = _state(copied, subject.parameters(), notes)
     peak = _traced(
-        trace, rows, categories, notes, _assumed(train, job.loss_of_outputs, precision, set_to_none)
+        trace,
+        rows,
+        categories,
+        notes,
+        _assumed(train, job.loss_of_outputs, precision, set_to_none),
+        kept=categories["optimizer_state"] if ruled else 0,
     )
     layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
     return Breakdown(
@@ -212,6 +218,8 @@ def _traced(
     categories: dict[str, int],
     notes: _Notes,
     assumed: Iterable[str],
+    *,
+    kept: int,
 ) -> Peak | None:
     """Fill in what the traced step showed; returns its peak."""
     if trace is None:
@@ -219,7 +227,7 @@ def _traced(
             "activations, outputs, inputs and temporaries: they need inputs, and none were given"
         )
         return None
-    highest, peak = trace.most()
+    highest, peak = trace.most(kept)
     for category in ("activation", "input", "temporary"):
         categories[category] = highest[category]
     for name, called in trace.called.items():

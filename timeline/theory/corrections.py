@@ -45,6 +45,17 @@ def _batch_norm(args: Any, kwargs: Any, out: Any) -> Any:
     return result, mean.to(other.dtype), inverse.to(other.dtype)
 
 
+def _row_norm(args: Any, kwargs: Any, out: Any) -> Any:
+    # Mean and inverse deviation are of 32 bits where weights or biases are of another dtype than
+    # the input, and else of the input's (aten/src/ATen/native/cpu/mixed_data_type.h); the rule
+    # says 16 bits for the rows of a layer and 32 for groups, whatever the weights are.
+    source, parameters = args[0], [each for each in args[1:4] if isinstance(each, torch.Tensor)]
+    mixed = bool(parameters) and parameters[0].dtype != source.dtype
+    dtype = torch.float32 if mixed else source.dtype
+    result, mean, inverse = out
+    return out if mean.dtype == dtype else (result, mean.to(dtype), inverse.to(dtype))
+
+
 def _clone(args: Any, kwargs: Any, out: Any) -> Any:
     # The rule forgets how many entries a sparse tensor has.
     source = args[0]
@@ -64,6 +75,16 @@ def _sparse(like: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> 
         layout=torch.sparse_coo,
         device=values.device,
     )
+
+
+def _embedding_bag(args: Any, kwargs: Any, out: Any) -> Any:
+    # The bag of each index is counted up in one number more than there are
+    # (aten/src/ATen/native/EmbeddingBag.cpp, make_offset2bag_out).
+    result, bags, *rest = out
+    if bags.numel() == 0:
+        return out
+    longer = bags.new_empty(bags.numel() + 1)
+    return result, longer.resize_(bags.shape), *rest
 
 
 def _embedding_bag_backward(args: Any, kwargs: Any, out: Any) -> Any:
@@ -117,7 +138,10 @@ def _lstm_layer_backward(args: Any, kwargs: Any, out: Any) -> Any:
 
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
+    aten.native_layer_norm.default: _row_norm,
+    aten.native_group_norm.default: _row_norm,
     aten.clone.default: _clone,
+    aten._embedding_bag.default: _embedding_bag,
     aten._embedding_bag_backward.default: _embedding_bag_backward,
     aten.mkldnn_rnn_layer.default: _lstm_layer,
     aten.mkldnn_rnn_layer_backward.default: _lstm_layer_backward,

@@ -68,9 +68,14 @@ class Trace:
     assumed: set[str] = field(default_factory=set)
     inside: set[int] = field(default_factory=set)
 
-    def most(self) -> tuple[dict[str, int], Peak]:
-        """The most of each category at one moment, and the moment with the most of all."""
+    def most(self, kept: int = 0) -> tuple[dict[str, int], Peak]:
+        """The most of each category at one moment, and the moment with the most of all.
+
+        Args:
+            kept: bytes of the optimizer's state that were not followed, and stand all the time.
+        """
         live = dict.fromkeys(CATEGORIES, 0)
+        live["optimizer_state"] = kept
         # State that the first step makes is there at the beginning of every later one.
         standing = {n for n, why in self.category.items() if why == "optimizer_state"}
         for number in standing:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from timeline.theory.inside.blocking import Product, scratch
 from timeline.theory.inside.sizes import Rule, size_of
 
 aten = torch.ops.aten
@@ -23,26 +24,36 @@ def _products(first: int) -> Rule:
 
     def rule(args: Any, out: Any) -> int:
         left, right = args[first : first + 2]
-        copied = sum(size_of(each) for each in (left, right) if not _takes_blas(each))
-        return copied + (_product_of_16_bits(left, right) if left.element_size() == 2 else 0)
+        if left.dtype is torch.bfloat16:
+            return _product_of_bf16(left, right)
+        return sum(size_of(each) for each in (left, right) if not _takes_blas(each))
 
     return rule
 
 
-def _product_of_16_bits(left: torch.Tensor, right: torch.Tensor) -> int:
-    """Buffers of each thread (oneDNN, src/cpu/x64/matmul/brgemm_matmul_utils.cpp).
+_SMALL = 16**3
+"""Products of so few multiplications are not oneDNN's (aten/src/ATen/native/mkldnn/Matmul.cpp)."""
 
-    They are bounded, so that they matter in small models alone: an upper bound of what was seen
-    with two threads, within a third of it.
-    """
+
+def _product_of_bf16(left: torch.Tensor, right: torch.Tensor) -> int:
+    """Of many at once oneDNN reads those without gaps; one is read as by BLAS."""
     rows, length = left.shape[-2:]
-    threads = torch.get_num_threads()
-    if left.stride(-1) == 1:
-        return int(threads * (66368 + 128 * min(length, 1024)))
-    if length <= 512:
-        return int(min(rows * length * 2 + 100_000, threads * 410_496))
-    sums = rows * right.shape[-1] * 4
-    return int(min(sums + 300_000, threads * 1_393_536))
+    columns, batch = right.shape[-1], left.shape[:-2].numel()
+    large = batch * rows * length * columns > _SMALL
+    reads = _in_one_piece if large and left.dim() == 3 else _takes_blas
+    copied = [each for each in (left, right) if not reads(each)]
+    held = sum(map(size_of, copied))
+    if not large:
+        return held
+    if left.dim() == 2 and columns == 1:  # BLAS takes the result for a row, and turns the product
+        rows, columns = columns, rows
+    by_rows = left.stride(-1) == 1 or any(each is left for each in copied)
+    product = Product(rows, columns, length, batch, turned=rows == 1 or not by_rows)
+    return held + scratch(product, torch.get_num_threads())
+
+
+def _in_one_piece(matrices: torch.Tensor) -> bool:
+    return bool(matrices.is_contiguous() or matrices.mT.is_contiguous())
 
 
 def _read_in_rows(*which: int) -> Rule:
