@@ -17,6 +17,7 @@ from timeline.units import MB, format_bytes
 
 BATCH = 16
 MEASURED_BATCH = 2
+IMAGE = 3 * 224 * 224
 
 
 def told(optimizer: str, batch: int = BATCH) -> Breakdown:
@@ -32,7 +33,8 @@ def table() -> None:
     one = timeline.breakdown(vgg16, inputs=(3, 224, 224), train=False)
     print("VGG16, one image: numbers of output and weights by layer, as in CS231n")
     rows = [each for each in one.layers if each.kind in ("Conv2d", "MaxPool2d", "Linear")]
-    numbers, weights = 3 * 224 * 224, 0
+    numbers, weights = IMAGE, 0
+    print(f"  {'image':10}{'3x224x224':14}{IMAGE:>11,}{0:>13,}")
     for each in rows:
         shape = "x".join(map(str, each.output_shape[1:]))
         biases = each.output_shape[1] if each.parameters else 0
@@ -44,8 +46,9 @@ def table() -> None:
     print(
         f"    leaves out, {format_bytes(one.categories['parameter'])}; {off(138e6, one.parameters)}"
     )
-    print(f"  24M numbers, 93 MB an image: the rows of that table add up to {numbers:,}, which are")
-    print(f"    {numbers * 4 / MB:.1f} MB; {off(24e6, numbers)}")
+    print("  24M numbers, 93 MB an image: the rows of that table, of which the first is the image")
+    print(f"    of {IMAGE:,} itself, add up to {numbers:,}, which are {numbers * 4 / MB:.1f} MB;")
+    print(f"    {off(24e6, numbers)}")
     print()
 
 

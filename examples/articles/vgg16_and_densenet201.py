@@ -25,19 +25,23 @@ def without_top() -> object:
 def main() -> None:
     for name in ("VGG16", "DenseNet201"):
         told = timeline.breakdown(application(name, SIZES), inputs=SIZES, train=False)
-        weights, maps = told.categories["parameter"], told.outputs_bytes
+        whole, maps = told.categories["parameter"], told.outputs_bytes
         print(f"{name} at 1024x1024x3")
         if name == "VGG16":
+            print(f"  {'layer':14}{'parameters':>15}{'weights':>26}  {'output':26}{'its size':>24}")
             for each in told.layers:
                 shape = (None, *each.output_shape[1:])
-                size = each.output_bytes / MiB
-                print(f"  {each.name:14}{each.parameters:>15,}  {shape!s:26}{size:>12} MiB")
+                weights, output = each.parameter / MiB, each.output_bytes / MiB
+                print(
+                    f"  {each.name:14}{each.parameters:>15,}{weights:>22} MiB"
+                    f"  {shape!s:26}{output:>20} MiB"
+                )
         print(f"  parameters    {told.parameters:>15,}")
         if name == "VGG16":
             print(f"  without top   {timeline.breakdown(without_top).parameters:>15,}")
-        print(f"  weights       {weights / MiB} MiB")
+        print(f"  weights       {whole / MiB} MiB")
         print(f"  feature maps  {maps / MiB} MiB")
-        print(f"  together      {(weights + maps) / MiB} MiB")
+        print(f"  together      {(whole + maps) / MiB} MiB")
         if name == "DenseNet201":
             final = next(each for each in told.layers if each.name == "relu")
             size = final.output_bytes / MiB

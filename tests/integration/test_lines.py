@@ -127,7 +127,7 @@ def test_what_cannot_be_traced_is_said_and_the_program_runs(program):
     assert ran.returncode == 3
     recording = load(program / "run")
     assert recording.lines == ()
-    assert "lines of nowhere.f: it was not called" in recording.missing
+    assert "lines of nowhere.f: there is no module nowhere" in recording.missing
 
 
 def test_a_killed_program_says_that_its_lines_are_lost(program):

@@ -184,7 +184,9 @@ def test_rules_of_thumb_and_by_how_much_they_are_wrong():
             "torchvision",
             [
                 "  Linear    4096                4,096  102,760,448",
-                "    61.0 MB; +57.51 %",
+                "  image     3x224x224         150,528            0",
+                "    of 150,528 itself, add up to 15,237,608, which are 61.0 MB;",
+                "    +57.51 %",
                 "SGD with momentum keeps one copy of the parameters: 527.8 MiB, 0 B more than the "
                 "rule says",
                 "Adam keeps two copies of the parameters: 1.03 GiB, 128 B more than the rule says, "
@@ -198,9 +200,12 @@ def test_rules_of_thumb_and_by_how_much_they_are_wrong():
             "keras",
             [
                 *(
-                    f"  {name:14}{count:>15,}  {(None, *shape)!s:26}{size:>12} MiB"
+                    f"  {name:14}{count:>15,}{count * 4 / MiB:>22} MiB"
+                    f"  {(None, *shape)!s:26}{size:>20} MiB"
                     for name, count, shape, size in VGG16
                 ),
+                "  fc1             2,147,487,744           8192.015625 MiB  (None, 4096)    "
+                "                      0.015625 MiB",
                 "  parameters      2,183,080,744",
                 "  without top        14,714,688",
                 "  weights       8327.79214477539 MiB",

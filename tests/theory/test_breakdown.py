@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.errors import BreakdownError, TimelineError, UsageError  # noqa: E402
+from timeline.theory.summing import saved_by_formula  # noqa: E402
 from timeline.theory.types import CATEGORIES  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -229,6 +230,86 @@ def test_meta_fake_real_and_a_function_tell_the_same():
     assert told[0] == told[1] == told[2] == told[3]
 
 
+def around(name):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return {
+        "fake": FakeTensorMode,
+        "meta": lambda: torch.device("meta"),
+        "inference": torch.inference_mode,
+        "no grad": torch.no_grad,
+    }[name]()
+
+
+@pytest.mark.parametrize("name", ["fake", "meta", "inference", "no grad"])
+def test_what_the_caller_has_open_changes_nothing(name):
+    model = small()
+    expected = timeline.breakdown(model, "adam", (3, 8, 8), batch=4)
+    with around(name):
+        made = small()
+        by_name = torch.empty(2)
+        told = [
+            timeline.breakdown(each, "adam", given, batch=size)
+            for each in (model, small, made)
+            for given, size in (((3, 8, 8), 4), (torch.zeros(4, 3, 8, 8), None))
+        ]
+        after = torch.empty(2)
+    assert told == [expected] * 6
+    assert (type(after), after.device) == (type(by_name), by_name.device)
+    assert torch.empty(2).device.type == "cpu"
+    assert saved_by_formula(model, (3, 8, 8), batch=4).bytes == expected.categories["activation"]
+
+
+def halves(model, first, second):
+    return [first(model[0].parameters()), second(model[4].parameters())]
+
+
+def test_several_optimizers_step_as_one():
+    model, inputs = small(), torch.randn(4, 3, 8, 8)
+    adam, sgd = torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)
+    told = timeline.breakdown(model, halves(model, adam, sgd), inputs)
+    optimizers = halves(model, adam, sgd)
+    real_step(model, optimizers[0], inputs)
+    optimizers[1].step()
+    state = [each for optimizer in optimizers for each in state_tensors(optimizer)]
+    assert told.categories["optimizer_state"] == nbytes(state)
+    assert told.peak.categories["optimizer_state"] == nbytes(state)
+    run = timeline.breakdown(model, optimizers, inputs)
+    assert run.categories == told.categories
+    assert run.peak == told.peak
+    estimate = timeline.estimate(model, optimizers, inputs)
+    assert estimate.categories_at_peak["optimizer_state"] >= nbytes(state) - 1024
+    one = timeline.breakdown(model, optimizers[:1], inputs)
+    assert one.categories["optimizer_state"] == nbytes(state_tensors(optimizers[0]))
+
+
+def test_several_optimizers_one_of_which_has_a_rule():
+    model = nn.Sequential(nn.Embedding(50, 8, sparse=True), nn.Linear(8, 4))
+    sparse = torch.optim.SparseAdam(model[0].parameters())
+    adam = torch.optim.Adam(model[1].parameters())
+    told = timeline.breakdown(model, [sparse, adam], torch.arange(6))
+    state = 2 * 50 * 8 * 4 + 2 * (8 * 4 + 4) * 4 + 2 * 4
+    assert told.categories["optimizer_state"] == state == told.peak.categories["optimizer_state"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        (lambda m: ["adam", "sgd"], "a list with 'adam': several optimizers have to be made"),
+        (lambda m: [torch.optim.Adam(m.parameters())] * 2, "two have the same parameter"),
+        (
+            lambda m: [torch.optim.Adam(m.parameters()), torch.optim.Adam(small().parameters())],
+            "optimizer 2 of 2 has no parameter of this model",
+        ),
+        (lambda m: 3, "the optimizer is a int: give a torch.optim.Optimizer, its class or"),
+    ],
+)
+def test_what_is_no_optimizer_is_told_in_a_sentence(chosen, words):
+    model = small()
+    with pytest.raises(UsageError, match=words):
+        timeline.breakdown(model, chosen(model), (3, 8, 8))
+
+
 @pytest.mark.parametrize("options", [{}, {"foreach": True}, {"fused": True}])
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
 def test_an_optimizer_that_has_run_is_weighed_as_it_is(kind, options):
@@ -302,8 +383,29 @@ def test_a_model_that_asks_for_values_is_told_of():
         def forward(self, x):
             return x * 2 if x.sum() > 0 else x
 
-    with pytest.raises(BreakdownError, match="forward of Asks cannot be followed"):
+    words = r"forward of Asks cannot be followed: test_breakdown.py:\d+ asks a tensor for its value"
+    with pytest.raises(BreakdownError, match=words):
         timeline.breakdown(Asks(), inputs=(3,))
+    with pytest.raises(BreakdownError, match="asks a tensor for its value"):
+        timeline.estimate(Asks(), inputs=(3,), train=False)
+
+
+def test_who_ends_the_program_ends_the_breakdown_alone():
+    def leaves(*_):
+        raise SystemExit(7)
+
+    class Leaves(nn.Linear):
+        def forward(self, x):
+            leaves()
+
+    for options in (
+        {"model": leaves},
+        {"model": Leaves(3, 3)},
+        {"model": nn.Linear(3, 3), "loss": leaves},
+    ):
+        words = r"test_breakdown.py:\d+: it ends the program, by SystemExit\(7\)"
+        with pytest.raises(BreakdownError, match=words):
+            timeline.breakdown(**options, inputs=(3,))
 
 
 def test_a_lazy_model_is_told_of():

@@ -20,6 +20,17 @@ def small():
 def fails():
     raise RuntimeError("no weights here")
 
+def leaves():
+    raise SystemExit(7)
+
+class Asks(nn.Linear):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if y.sum() > 0 else -y
+
+def asks():
+    return Asks(10, 10)
+
 number = 3
 """
 
@@ -28,6 +39,7 @@ number = 3
 def factories(tmp_path, monkeypatch):
     """A module beside the user, as `python -m timeline` finds it."""
     (tmp_path / "my_models.py").write_text(FACTORIES)
+    (tmp_path / "my_script.py").write_text("import sys\nsys.exit('no data')")
     (tmp_path / "my_broken.py").write_text("import nowhere_to_be_found")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
@@ -48,6 +60,11 @@ def made(layers):
         parameters=1000,
         outputs_bytes=24,
         peak=Peak(5 * 1024**2, "backward", categories),
+        phases=(
+            Peak(4 * 1024**2, "forward", categories),
+            Peak(5 * 1024**2, "backward", categories),
+            Peak(3 * 1024**2, "optimizer", categories),
+        ),
         not_counted=("memory of no rule",),
         assumptions=("a loss",),
     )  # fmt: skip
@@ -62,7 +79,7 @@ def test_the_table_and_the_document_of_a_factory(factories, capsys):
     text = capsys.readouterr().out
     assert text.startswith("my_models:small: 325 parameters\n")
     assert "Peak of tensors" in text
-    assert "4x20" in text
+    assert "f32[4,20]" in text
     assert "Not counted: memory inside operators" in text
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -95,7 +112,17 @@ def test_the_table_and_the_document_of_a_factory(factories, capsys):
         (["resnet18"], 2, "'resnet18' names no model: write torchvision:NAME"),
         (["my_models:smal"], 2, "no model 'smal'; near it: small"),
         (["my_models:number"], 2, "my_models:number is a int"),
-        (["my_models:fails"], 1, "RuntimeError: no weights here"),
+        (
+            ["my_models:fails"],
+            1,
+            "fails does not make a model without memory: my_models.py:8: "
+            "RuntimeError: no weights here; if it needs weights with values, give a model",
+        ),
+        (["my_models:leaves"], 1, "my_models.py:11: it ends the program, by SystemExit(7)"),
+        (["my_script:make"], 1, "my_script.py:2: it ends the program, by SystemExit('no data')"),
+        (["my_models:asks", "--input", "10"], 1, "my_models.py:16 asks a tensor for its value"),
+        (["my_models:small", "--input", "10:int64"], 1, "addmm takes no float32 and int64"),
+        (["my_models:small", "--input", "10:float64"], 1, "float32 and float64 together"),
         (["my_broken:small"], 1, "my_broken cannot be imported"),
         (["my_absent:small"], 2, "there is no module my_absent"),
         (["my_models:small", "--batch", "2"], 2, "give inputs, too"),
@@ -140,8 +167,34 @@ def test_the_layers_with_the_most_bytes_are_shown_in_their_order():
     text = breakdown_text.render(made(30), width=120, layers=3)
     shown = [line.split()[0] for line in text.splitlines() if line.startswith("blocks.")]
     assert shown == [f"blocks.{i}.attention.projection" for i in (27, 28, 29)]
-    assert "and 27 more layers with" in text
+    assert "and 27 more layers; --layers 0 shows all" in text
     assert breakdown_text.render(made(30), width=120, layers=0).count("blocks.") == 30
+
+
+@pytest.mark.parametrize("width", [64, 80, 120])
+def test_name_kind_and_output_are_there_whatever_the_names_length(width):
+    text = breakdown_text.render(made(30), width=width, layers=3)
+    lines = text.splitlines()
+    for i in (27, 28, 29):
+        at = next(n for n, line in enumerate(lines) if f"blocks.{i}.attention.projection" in line)
+        row = lines[at] + lines[at + 1] if "Linear" not in lines[at] else lines[at]
+        assert "Linear" in row
+        assert "f32[2,3]" in row
+    assert ("no room for" in text) == (width == 64)
+
+
+def test_each_phase_has_its_peak_and_the_highest_stays_longest():
+    rows = [line.split() for line in breakdown_text.render(made(1), width=80).splitlines()]
+    assert ["at", "most", "forward", "backward", "optimizer"] in rows
+    assert ["in", "all", "4.00", "MiB", "5.00", "MiB", "3.00", "MiB"] in rows
+    narrow = breakdown_text.render(made(1), width=40)
+    assert "backward" in narrow.split("phase:")[1]
+    assert "optimizer  " not in narrow
+    document = json.loads(breakdown_json.render(made(1)))["breakdown"]
+    assert [each["phase"] for each in document["phases"]] == [
+        "step/forward", "step/backward", "step/optimizer",
+    ]  # fmt: skip
+    assert document["phases"][1] == document["peak"]
 
 
 def test_the_document_has_every_field_of_a_layer():

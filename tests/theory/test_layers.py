@@ -27,6 +27,28 @@ CASES = [
         for mode in ("circular", "reflect", "replicate")
         for pad in ((1, 2), "same", 0)
     ),
+    (nn.ConvTranspose1d(4, 6, 3, stride=2, output_padding=1), (2, 4, 11)),
+    (nn.ConvTranspose2d(4, 6, (3, 5), stride=(2, 3), padding=(1, 2)), (2, 4, 7, 5)),
+    (nn.ConvTranspose2d(4, 8, 3, groups=4, dilation=2, bias=False), (2, 4, 7, 5)),
+    (nn.ConvTranspose3d(2, 3, 2), (2, 2, 4, 5, 6)),
+    (nn.InstanceNorm1d(6, affine=True, track_running_stats=True), (5, 6, 4)),
+    (nn.InstanceNorm2d(6), (5, 6, 4, 4)),
+    (nn.InstanceNorm2d(6, affine=True), (1, 6, 4, 4)),
+    (nn.InstanceNorm3d(6, track_running_stats=True), (5, 6, 2, 3, 4)),
+    *(
+        (nn.RMSNorm(sizes, elementwise_affine=affine), (2, 3, 8))
+        for sizes in (8, (3, 8))
+        for affine in (True, False)
+        if hasattr(nn, "RMSNorm")  # since torch 2.4
+    ),
+    *(
+        (nn.EmbeddingBag(11, 5, **settings), (2, 3))
+        for settings in (
+            {}, {"mode": "sum"}, {"mode": "max"}, {"mode": "sum", "padding_idx": 1},
+        )
+    ),
+    (nn.PReLU(), (2, 9)),
+    (nn.PReLU(6), (2, 6, 3)),
     (nn.BatchNorm1d(6), (5, 6)),
     (nn.BatchNorm2d(6), (5, 6, 4, 4)),
     (nn.BatchNorm2d(6, affine=False), (5, 6, 4, 4)),
@@ -135,7 +157,7 @@ class Inside(nn.Module):
 def test_a_formula_is_what_torch_saves(layer, shape):
     if isinstance(layer, nn.LSTM) and "AVX512" not in torch.backends.cpu.get_cpu_capability():
         pytest.skip("oneDNN's layout with AVX-512")
-    whole = isinstance(layer, nn.Embedding)
+    whole = isinstance(layer, nn.Embedding | nn.EmbeddingBag)
     inputs = torch.zeros(shape, dtype=torch.int64) if whole else torch.randn(shape)
     model = Inside(layer)
     by_formula = layers.formula(layer, shape)
@@ -199,6 +221,7 @@ def test_a_user_registers_a_formula_for_a_layer_of_their_own():
     "layer",
     [
         nn.LSTM(2, 3, proj_size=1),
+        nn.EmbeddingBag(2, 3, include_last_offset=True),
         nn.MultiheadAttention(2, 1, kdim=3),
         nn.MultiheadAttention(2, 1, add_zero_attn=True),
         nn.TransformerEncoderLayer(2, 1, activation=torch.tanh),

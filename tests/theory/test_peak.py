@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -74,3 +76,68 @@ def test_the_peak_of_a_step_is_the_allocators(make, optimizer, options, within):
     if within and not known_here():
         within = 0.05
     assert told.peak.bytes == pytest.approx(truth, rel=within, abs=64)
+
+
+def now_between():
+    """A time with nothing near it: the profiler's clock is not quite the system's."""
+    time.sleep(0.01)
+    between = time.time_ns()
+    time.sleep(0.01)
+    return between
+
+
+def peaks_by_phase(model, optimizer, inputs):
+    """The oracle: of each phase of the third step what stands, with the most that torch adds."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    for i in range(3):
+        optimizer.zero_grad()
+        if i == 2:
+            profile = torch.profiler.profile(activities=activities, profile_memory=True)
+            profile.start()
+        ends = []
+        out = model(inputs)
+        loss = out.sum()
+        ends.append(now_between())
+        loss.backward()
+        ends.append(now_between())
+        optimizer.step()
+        ends.append(now_between())
+    profile.stop()
+    state = [t for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
+    now = nbytes([*model.parameters(), *model.buffers(), inputs, *state])
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events)
+    found, begin = [], 0
+    for end in ends:
+        most = now
+        for _, size in (each for each in changes if begin <= each[0] < end):
+            now += size
+            most = max(most, now)
+        found.append(most)
+        begin = end
+    return found
+
+
+def test_the_peak_of_each_phase_is_the_allocators():
+    def make():
+        return torch.nn.Sequential(
+            torch.nn.Linear(64, 256), torch.nn.Tanh(), torch.nn.Linear(256, 64)
+        )
+
+    told = timeline.breakdown(make, "adam,foreach=true", (64,), batch=32)
+    model = make()
+    optimizer = torch.optim.Adam(model.parameters(), foreach=True)
+    truth = peaks_by_phase(model, optimizer, torch.randn(32, 64))
+    assert [each.phase for each in told.phases] == ["forward", "backward", "optimizer"]
+    assert [each.bytes for each in told.phases] == pytest.approx(truth, abs=64)
+    assert all(each.bytes == sum(each.categories.values()) for each in told.phases)
+    assert told.peak == max(told.phases, key=lambda each: each.bytes)
+    forward, backward, optimizer = (each.categories for each in told.phases)
+    assert forward["gradient"] == 0 < backward["gradient"] <= optimizer["gradient"]
+    assert optimizer["activation"] == 0 < forward["activation"]
+
+
+def test_an_inference_has_one_phase():
+    told = timeline.breakdown(torch.nn.Linear(3, 4), inputs=(3,), train=False)
+    assert [each.phase for each in told.phases] == ["forward"]
+    assert timeline.breakdown(torch.nn.Linear(3, 4)).phases == ()

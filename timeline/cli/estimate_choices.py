@@ -125,7 +125,7 @@ def fit(options: argparse.Namespace) -> int:
         rows.append(_fit_row(found.batch, found.estimate, "fits"))
     if found.next is not None:
         rows.append(_fit_row(*found.next, "out of memory"))
-    lines += ["", *table(rows, look, left=0), ""]
+    lines += ["", *table(rows, look, left=0, least=(1, 2)), ""]
     lines += look.lines(
         f"{format_bytes(room)} of {format_bytes(card.visible)} are taken to be left beside CUDA's "
         f"context, of which {format_bytes(found.estimate.context.low)} to "

@@ -287,11 +287,12 @@ def _parser(help: str) -> argparse.ArgumentParser:
 
 def _step(text: str) -> int:
     try:
-        return checked_step(text)
+        step = checked_step(text)
     except UsageError:
-        raise UsageError(
-            f"--anatomy is {text!r}: give the number of a step, such as 2, or off"
-        ) from None
+        step = -1
+    if step < 0 or (step == 0 and text.isdigit()):
+        raise UsageError(f"--anatomy is {text!r}: give the number of a step, from 1 on, or off")
+    return step
 
 
 def _interval_ns(text: str) -> int:

@@ -185,12 +185,45 @@ class Lines:
             functions.append({"name": name, "file": file, "lines": lines})
         known = {each["name"] for each in functions if any("count" in n for n in each["lines"])}
         for name in sorted(self.names - known):
-            self._session.missing(f"lines of {name}: it was not called")
+            self._session.missing(f"lines of {name}: {_why_none(name)}")
         path = os.path.join(self._session.directory, LINES)
         temporary = temporary_name(path)
         with open(temporary, "w", encoding="ascii") as file_:
             json.dump({"timeline": FORMAT_VERSION, "functions": functions}, file_)
         os.replace(temporary, path)
+
+
+def _why_none(name: str) -> str:
+    """Why a function that was chosen has no lines: it, or its module, is not there."""
+    words = name.split(".")
+    for count in range(len(words) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(words[:count]))
+        if found is not None:
+            break
+    else:
+        if _is_module(words[0]):
+            return f"{words[0]} was not imported"
+        return f"there is no module {words[0]}"
+    where = "the program" if words[0] == "__main__" else ".".join(words[:count])
+    for word in words[count:]:
+        if word == "<locals>":  # a function that another one makes can be looked for nowhere
+            break
+        if not hasattr(found, word):
+            if hasattr(found, "__path__") and _is_module(f"{found.__name__}.{word}"):
+                return f"{found.__name__}.{word} was not imported"
+            return f"there is no {'.'.join(words[count:])} in {where}"
+        found = getattr(found, word)
+    return "it was not called"
+
+
+def _is_module(name: str) -> bool:
+    """Whether there is one to import; the package that it is in has been imported."""
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(name) is not None
+    except Exception:  # whatever a finder of the program's own raises
+        return False
 
 
 def start(own: session.Session, names: Iterable[str]) -> Lines | None:

@@ -42,29 +42,36 @@ def advice(
     needs_torch()
     import torch
 
+    from timeline.theory.apart import apart
     from timeline.theory.change import Step
     from timeline.theory.job import job_of
     from timeline.theory.likeness import fake_mode, likeness
+    from timeline.theory.several import parts_of
 
-    job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
-    if job.inputs is None:
-        raise UsageError("advice is about the peak of a step: give inputs")
-    if job.step is not None:
-        raise UsageError("advice changes an ordinary step: give the model and its loss, no step")
-    # The model of a function is nobody else's; of any other a likeness may be changed.
-    given = isinstance(model, torch.nn.Module)
-    step = Step(
-        likeness(model, None, fake_mode())[0] if given else job.model,
-        _again(job.optimizer) if train else None,
-        job.inputs,
-        job.batch,
-        dtype,
-        precision or "fp32",
-        train,
-        job.loss,
-        set_to_none,
-    )
-    return advise(step, peak_of)
+    with apart():
+        job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
+        if job.inputs is None:
+            raise UsageError("advice is about the peak of a step: give inputs")
+        if job.step is not None:
+            raise UsageError(
+                "advice changes an ordinary step: give the model and its loss, no step"
+            )
+        if len(parts_of(job.optimizer)) > 1:
+            raise UsageError("advice tries other optimizers: give one, or none, and not several")
+        # The model of a function is nobody else's; of any other a likeness may be changed.
+        given = isinstance(model, torch.nn.Module)
+        step = Step(
+            likeness(model, None, fake_mode())[0] if given else job.model,
+            _again(job.optimizer) if train else None,
+            job.inputs,
+            job.batch,
+            dtype,
+            precision or "fp32",
+            train,
+            job.loss,
+            set_to_none,
+        )
+        return advise(step, peak_of)
 
 
 def advise(step: Step, weigh: Callable[[Step], int]) -> tuple[Advice, ...]:

@@ -10,10 +10,12 @@ import torch
 
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory import optimizers
+from timeline.theory.apart import apart
 from timeline.theory.inputs import parse_dtype
 from timeline.theory.inside import known_here
 from timeline.theory.job import belongs, job_of
 from timeline.theory.likeness import fake_mode
+from timeline.theory.several import as_one, parts_of
 from timeline.theory.step import PRECISIONS, trace_step
 from timeline.theory.storages import Ledger
 from timeline.theory.subject import Part, open_subject
@@ -35,6 +37,7 @@ class _Notes:
     assumptions: list[str] = field(default_factory=list)
 
 
+@apart()
 def assemble(
     model: Any,
     optimizer: Any,
@@ -69,10 +72,11 @@ def assemble(
         rows = _standing(subject.parts, notes)
         _packed(model, notes)
         trace = None
-        ruled = copied is not None and optimizers.has_rule(copied)
+        ruled = [each for each in parts_of(copied) if optimizers.has_rule(each)]
+        kept = 0
         if job.inputs is not None:
             args, kwargs = job.arguments(subject.floating())
-            followed = None if ruled else copied
+            followed = as_one(each for each in parts_of(copied) if each not in ruled)
             trace = trace_step(
                 replace(subject, call=job.calling(subject.call)),
                 args,
@@ -88,14 +92,16 @@ def assemble(
         categories["buffer"] = sum(row.buffer for row in rows.values())
         if train:
             categories["gradient"] = _gradients(subject.parts, rows, traced=trace is not None)
-            categories["optimizer_state"] = _state(copied, subject.parameters(), notes)
-    peak = _traced(
+            state = {each: _state(each, subject.parameters(), notes) for each in parts_of(copied)}
+            categories["optimizer_state"] = sum(state.values())
+            kept = sum(state[each] for each in ruled)
+    phases = _traced(
         trace,
         rows,
         categories,
         notes,
         _assumed(train, job.loss_of_outputs, precision, set_to_none),
-        kept=categories["optimizer_state"] if ruled else 0,
+        kept=kept,
     )
     layers = tuple(each for each in (r.layer(n) for n, r in rows.items()) if _tells(each))
     return Breakdown(
@@ -104,7 +110,8 @@ def assemble(
         layers=layers,
         parameters=sum(each.parameters for each in layers),
         outputs_bytes=sum(each.output_bytes for each in layers),
-        peak=peak,
+        peak=max(phases, key=lambda each: each.bytes, default=None),
+        phases=phases,
         not_counted=tuple(notes.not_counted),
         assumptions=tuple(notes.assumptions),
     )
@@ -193,12 +200,10 @@ def _gradients(parts: Sequence[Part], rows: Mapping[str, _Row], *, traced: bool)
 
 
 def _state(
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: torch.optim.Optimizer,
     parameters: Sequence[torch.nn.Parameter],
     notes: _Notes,
 ) -> int:
-    if optimizer is None:
-        return 0
     name = type(optimizer).__name__
     if optimizers.has_rule(optimizer):
         notes.not_counted.append(f"temporaries of {name}'s step, which depends on values")
@@ -220,14 +225,14 @@ def _traced(
     assumed: Iterable[str],
     *,
     kept: int,
-) -> Peak | None:
-    """Fill in what the traced step showed; returns its peak."""
+) -> tuple[Peak, ...]:
+    """Fill in what the traced step showed; returns the peak of each phase."""
     if trace is None:
         notes.not_counted.append(
             "activations, outputs, inputs and temporaries: they need inputs, and none were given"
         )
-        return None
-    highest, peak = trace.most(kept)
+        return ()
+    highest, peaks = trace.most(kept)
     for category in ("activation", "input", "temporary"):
         categories[category] = highest[category]
     for name, called in trace.called.items():
@@ -238,7 +243,7 @@ def _traced(
     notes.not_counted.extend(sorted(trace.unseen))
     notes.assumptions.extend(assumed)
     notes.assumptions.extend(sorted(trace.assumed))
-    return peak
+    return peaks
 
 
 def _assumed(train: bool, loss: object, precision: str, set_to_none: bool) -> Iterable[str]:

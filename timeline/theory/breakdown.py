@@ -35,7 +35,7 @@ def breakdown(
         model: a module, with real tensors, on the meta device or fake; or a function that makes
             one, which is then made without memory, or a whole job, as `timeline.estimate` takes.
         optimizer: a name with options such as ``"adam,foreach=false"``, a class of torch.optim, a
-            function that takes parameters, or the optimizer of the model.
+            function that takes parameters, the optimizer of the model, or a list of several.
         inputs: what the model is called with: a tensor, a shape without its batch such as
             ``(3, 224, 224)`` or ``"3x224x224"``, a list of them, or a mapping by name. None
             leaves out what depends on them.

@@ -14,6 +14,7 @@ import torch
 
 from timeline.theory import packing, shortcuts
 from timeline.theory.layers.workspace import lstm_workspace
+from timeline.theory.refusing import look_at
 
 aten = torch.ops.aten
 
@@ -23,7 +24,11 @@ def ran(func: Any, args: Any, kwargs: Any, note: Callable[[str], object]) -> Any
 
     Args:
         note: takes a sentence on what was taken for granted.
+
+    Raises:
+        MixedDtypes: its kernel takes no such dtypes together.
     """
+    look_at(func, args)
     instead = _INSTEAD.get(func)
     if instead is not None:
         out = instead(args, kwargs or {}, note)

@@ -48,7 +48,7 @@ def estimate(
             a function of the model and a batch that returns the loss. A parameter of its that is
             called ``batch`` gets the batch. The other arguments fill in what it leaves out.
         optimizer: a name with options such as ``"adam,foreach=false"``, a class of torch.optim, a
-            function that takes parameters, or the optimizer of the model.
+            function that takes parameters, the optimizer of the model, or a list of several.
         inputs: what the model is called with, as `timeline.breakdown` takes it.
         batch: for inputs given as shapes; 1 if it is left out.
         dtype: what the model is cast to, such as ``bfloat16``.

@@ -12,9 +12,11 @@ import torch
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory import optimizers
 from timeline.theory.allocator.settings import Settings
+from timeline.theory.apart import apart
 from timeline.theory.cuda.cards import card
 from timeline.theory.cuda.rules import GROUPS, Platform
 from timeline.theory.estimate_types import Estimate
+from timeline.theory.failing import LEFT, why
 from timeline.theory.following import following
 from timeline.theory.inputs import parse_dtype
 from timeline.theory.job import Job, job_of
@@ -22,6 +24,7 @@ from timeline.theory.likeness import fake_mode
 from timeline.theory.loop import Loop, move, train
 from timeline.theory.packing import padding
 from timeline.theory.predicting import predict
+from timeline.theory.several import parts_of
 from timeline.theory.step import loss_of
 from timeline.theory.subject import open_subject
 from timeline.theory.tape import Tape
@@ -29,6 +32,7 @@ from timeline.theory.taping import Taping
 from timeline.units import parse_bytes
 
 
+@apart()
 def assemble(
     model: Any,
     optimizer: Any,
@@ -121,8 +125,8 @@ def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> T
                 for part in subject.parts:
                     taping.is_("parameter", part.parameters.values())
                     taping.is_("buffer", part.buffers)
-            if made is not None:
-                as_on_cuda(made, taping)
+            for each in parts_of(made):
+                as_on_cuda(each, taping)
             stop = taping.watch(copy) if torchs else lambda: None
             try:
                 train(
@@ -136,10 +140,9 @@ def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> T
                 )
             except TimelineError:
                 raise
-            except Exception as error:
+            except LEFT as error:
                 raise BreakdownError(
-                    f"{taping.phase_now} of {type(model).__name__} cannot be followed without "
-                    f"running it: {type(error).__name__}: {_first_line(error)}"
+                    f"{taping.phase_now} of {type(model).__name__} cannot be followed: {why(error)}"
                 ) from error
             finally:
                 stop()
@@ -163,7 +166,3 @@ def as_on_cuda(optimizer: torch.optim.Optimizer, taping: Taping) -> None:
         if free and not each.get("differentiable"):
             each["foreach"] = True
             taping.tape.assumptions.setdefault("the optimizer takes foreach, its default on CUDA")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:300] or "no reason given"

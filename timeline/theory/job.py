@@ -14,6 +14,7 @@ import torch
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory.inputs import fake_batch, fake_inputs, has_shapes
 from timeline.theory.likeness import build, name_of
+from timeline.theory.several import chosen, parts_of
 
 PARTS = ("model", "optimizer", "inputs", "loss", "step")
 """What a job may bring, by name; a tuple has them in this order."""
@@ -29,7 +30,7 @@ class Job:
 
     Attributes:
         model: stays as it is.
-        optimizer: of its parameters, or what makes one; None for none.
+        optimizer: of its parameters, several as one, or what makes one; None for none.
         inputs: what the model, or `step`, is called with; where nobody gave any, those that a
             Keras model tells of itself, else None.
         loss: a name, or a function of what the model returns.
@@ -81,7 +82,7 @@ def job_of(
     if isinstance(model, torch.nn.Module):
         if inputs is None:
             inputs = _own_inputs(model)
-        return Job(model, optimizer, inputs, loss, None, batch)
+        return Job(model, chosen(optimizer), inputs, loss, None, batch)
     if not callable(model):
         raise UsageError(
             f"the model is a {type(model).__name__}: give a torch.nn.Module or a function "
@@ -113,7 +114,7 @@ def job_of(
         batch = None  # it has had its use
     job = Job(
         model=brought["model"],
-        optimizer=brought.get("optimizer"),
+        optimizer=chosen(brought.get("optimizer"), f"{name} has a job whose optimizer is"),
         inputs=brought.get("inputs"),
         loss=brought.get("loss", DEFAULT_LOSS),
         step=brought.get("step"),
@@ -137,13 +138,16 @@ def belongs(optimizer: Any, model: torch.nn.Module) -> None:
     """Look whether an optimizer is that of a model; what only makes one is.
 
     Raises:
-        UsageError: it has no parameter of the model.
+        UsageError: it, or one of several, has no parameter of the model.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         return
     own = {id(p) for p in model.parameters()}
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
-        raise UsageError("the optimizer has no parameter of this model: give one made for it")
+    parts = parts_of(optimizer)
+    for number, each in enumerate(parts, 1):
+        if not any(id(p) in own for group in each.param_groups for p in group["params"]):
+            which = f"optimizer {number} of {len(parts)}" if len(parts) > 1 else "the optimizer"
+            raise UsageError(f"{which} has no parameter of this model: give one made for it")
 
 
 def model_in(made: Any) -> Any:
@@ -186,14 +190,7 @@ def _parts(made: Any, name: str) -> dict[str, Any]:
 
 
 def _check(job: Job, name: str) -> None:
-    optimizer = job.optimizer
-    if optimizer is not None and not (
-        isinstance(optimizer, str | torch.optim.Optimizer) or callable(optimizer)
-    ):
-        raise UsageError(
-            f"{name} returned a job whose optimizer is a {type(optimizer).__name__}: give {FORMS}"
-        )
-    belongs(optimizer, job.model)
+    belongs(job.optimizer, job.model)
     if job.step is not None:
         if not callable(job.step):
             raise UsageError(

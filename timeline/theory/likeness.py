@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from timeline.errors import BreakdownError, TimelineError
+from timeline.theory.failing import LEFT, why
 from timeline.theory.storages import tensors_in
 
 
@@ -208,16 +209,17 @@ def build(factory: Callable[[], Any]) -> Any:
             return factory()
     except TimelineError:
         raise
-    except Exception:
+    except LEFT:
         try:
             with _no_initialisers(), _weightless():
                 return factory()
         except TimelineError:
             raise
-        except Exception as error:
+        except LEFT as error:
+            ended = isinstance(error, SystemExit)
+            else_ = "" if ended else "; if it needs weights with values, give a model already made"
             raise BreakdownError(
-                f"{name_of(factory)} does not make a model without memory "
-                f"({type(error).__name__}: {error}): give the model itself"
+                f"{name_of(factory)} does not make a model without memory: {why(error)}{else_}"
             ) from error
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.errors import BreakdownError, UsageError
+from timeline.theory.failing import LEFT, why
 from timeline.theory.storages import Ledger, tensors_in
 
 Chosen = str | type[Any] | Callable[[Iterable[torch.nn.Parameter]], Any]
@@ -42,9 +43,9 @@ def make(chosen: Chosen, parameters: Sequence[torch.nn.Parameter]) -> torch.opti
         factory = chosen
     try:
         made = factory(parameters, **options)
-    except Exception as error:
+    except LEFT as error:
         named = chosen if isinstance(chosen, str) else getattr(chosen, "__name__", repr(chosen))
-        raise UsageError(f"the optimizer {named} cannot be made: {error}") from error
+        raise UsageError(f"the optimizer {named} cannot be made: {why(error)}") from error
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(
             f"the optimizer is a {type(made).__name__}: give a torch.optim.Optimizer, its class "
@@ -165,10 +166,10 @@ def state_after_a_step(
     try:
         with any_value():
             optimizer.step()
-    except Exception as error:
+    except LEFT as error:
         raise BreakdownError(
             f"the state of {type(optimizer).__name__} cannot be told without running it: "
-            f"{type(error).__name__}: {error}"
+            f"{why(error)}"
         ) from error
     finally:
         for each in given:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
+from timeline.theory.failing import LEFT, why
 from timeline.theory.optimizers import any_value
 from timeline.theory.packing import padding
 from timeline.theory.storages import tensors_in
@@ -92,10 +93,9 @@ def trace_step(
             return watch.end()
     except TimelineError:
         raise
-    except Exception as error:
+    except LEFT as error:
         raise BreakdownError(
-            f"{phase} of {subject.title} cannot be followed without running it: "
-            f"{type(error).__name__}: {_first_line(error)}"
+            f"{phase} of {subject.title} cannot be followed: {why(error)}"
         ) from error
 
 
@@ -115,10 +115,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:300] or "no reason given"
 
 
 def loss_of(outputs: Any, loss: str | Loss, watch: Naming) -> torch.Tensor:

@@ -19,7 +19,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timeline.errors import BreakdownError, UsageError
+from timeline.theory.apart import apart
 from timeline.theory.corrections import ran
+from timeline.theory.failing import LEFT, why
 from timeline.theory.inputs import fake_inputs
 from timeline.theory.layers import Formula, formula, has_rule
 from timeline.theory.layers.operations import kept, known, name_of
@@ -47,6 +49,7 @@ class Saved:
     not_counted: tuple[str, ...]
 
 
+@apart()
 def saved_by_formula(
     model: torch.nn.Module | Callable[[], Any], inputs: Any, *, batch: int | None = None
 ) -> Saved:
@@ -78,10 +81,9 @@ def saved_by_formula(
             with counting, torch.enable_grad(), _asked(copy, counting), padding():
                 outputs = copy(*args, **kwargs)
             counting.graph(outputs)
-        except Exception as error:
+        except LEFT as error:
             raise BreakdownError(
-                f"forward of {type(model).__name__} cannot be followed without running it: "
-                f"{type(error).__name__}: {error}"
+                f"forward of {type(model).__name__} cannot be followed: {why(error)}"
             ) from error
     return counting.saved()
 

@@ -138,10 +138,10 @@ def _of_module(text: str, home: str, name: str, shapes: list[Shape]) -> Target:
                 f"{text!r} names no model: there is no module {home}; write {FORMS}"
             ) from error
         raise BreakdownError(f"{home} cannot be imported: {error}") from error
-    except Exception as error:
-        raise BreakdownError(
-            f"{home} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        from timeline.theory.failing import why
+
+        raise BreakdownError(f"{home} cannot be imported: {why(error)}") from error
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):

@@ -68,8 +68,10 @@ class Trace:
     assumed: set[str] = field(default_factory=set)
     inside: set[int] = field(default_factory=set)
 
-    def most(self, kept: int = 0) -> tuple[dict[str, int], Peak]:
-        """The most of each category at one moment, and the moment with the most of all.
+    def most(self, kept: int = 0) -> tuple[dict[str, int], tuple[Peak, ...]]:
+        """The most of each category at one moment, and of each phase the moment with the most.
+
+        What stands when a phase begins is there in its first moment.
 
         Args:
             kept: bytes of the optimizer's state that were not followed, and stand all the time.
@@ -81,26 +83,29 @@ class Trace:
         for number in standing:
             live["optimizer_state"] += self.sizes[number]
         highest, total = dict(live), sum(live.values())
-        peak, at, peak_event, inside = total, dict(live), 0, 0
-        for i, event in enumerate(self.events):
-            number = event if event >= 0 else ~event
-            if number in standing:
-                continue
-            category = self.category.get(number, "temporary")
-            change = self.sizes[number] if event >= 0 else -self.sizes[number]
-            live[category] += change
-            total += change
-            if live[category] > highest[category]:
-                highest[category] = live[category]
-            if total > peak:
-                peak, at, peak_event = total, dict(live), i
-                # What is held inside an operator goes before anything else comes.
-                inside = self.sizes[number] if number in self.inside else 0
-        phase = next(
-            (name for name in reversed(PHASES) if peak_event >= self.begins.get(name, 1 << 62)),
-            PHASES[0],
-        )
-        return highest, Peak(bytes=peak, phase=phase, categories=at, inside_operators=inside)
+        peaks: list[Peak] = []
+        phases = [name for name in PHASES if name in self.begins]
+        ends = [*(self.begins[name] for name in phases[1:]), len(self.events)]
+        first = 0  # what there was before the first phase comes with it
+        for phase, end in zip(phases, ends, strict=True):
+            peak, at, inside = total, dict(live), 0
+            for event in self.events[first:end]:
+                number = event if event >= 0 else ~event
+                if number in standing:
+                    continue
+                category = self.category.get(number, "temporary")
+                change = self.sizes[number] if event >= 0 else -self.sizes[number]
+                live[category] += change
+                total += change
+                if live[category] > highest[category]:
+                    highest[category] = live[category]
+                if total > peak:
+                    peak, at = total, dict(live)
+                    # What is held inside an operator goes before anything else comes.
+                    inside = self.sizes[number] if number in self.inside else 0
+            peaks.append(Peak(bytes=peak, phase=phase, categories=at, inside_operators=inside))
+            first = end
+        return highest, tuple(peaks)
 
     def saved_by(self) -> dict[str, int]:
         """By module, the bytes that it was the first to save for backward."""

@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The moment of the traced step at which most bytes were alive in tensors.
+    """The moment of the traced step, or of one phase of it, with the most bytes in tensors.
 
     Attributes:
         bytes: the sum of ``categories``.
@@ -106,7 +106,8 @@ class Breakdown:
             loss, is the last, ``(loss)``.
         parameters: how many numbers the parameters have.
         outputs_bytes: the sum of the layers' ``output_bytes``.
-        peak: None where no inputs were given.
+        peak: of the step; None where no inputs were given.
+        phases: the peak of each phase, in their order: ``forward``, ``backward``, ``optimizer``.
         not_counted: a sentence for each thing that has no rule; never counted as 0 in silence.
         assumptions: a sentence for each thing taken for granted.
     """
@@ -119,3 +120,4 @@ class Breakdown:
     peak: Peak | None = None
     not_counted: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
+    phases: tuple[Peak, ...] = ()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from timeline.theory.types import Advice, Breakdown
+from timeline.theory.types import Advice, Breakdown, Peak
 
 VERSION = 1
 
@@ -27,15 +27,18 @@ def document(breakdown: Breakdown) -> dict[str, object]:
         "categories": dict(breakdown.categories),
         "parameters": breakdown.parameters,
         "outputs_bytes": breakdown.outputs_bytes,
-        "peak": None
-        if peak is None
-        else {
-            "bytes": peak.bytes,
-            "phase": f"step/{peak.phase}",
-            "categories": dict(peak.categories),
-            "inside_operators": peak.inside_operators,
-        },
+        "peak": None if peak is None else _peak(peak),
+        "phases": [_peak(each) for each in breakdown.phases],
         "layers": [asdict(layer) for layer in breakdown.layers],
         "not_counted": list(breakdown.not_counted),
         "assumptions": list(breakdown.assumptions),
+    }
+
+
+def _peak(peak: Peak) -> dict[str, object]:
+    return {
+        "bytes": peak.bytes,
+        "phase": f"step/{peak.phase}",
+        "categories": dict(peak.categories),
+        "inside_operators": peak.inside_operators,
     }

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from timeline.theory.types import CATEGORIES, Advice, Breakdown, Layer
 from timeline.units import format_bytes
+from timeline.views.tensors import tensor
 from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad, wrap
 
 LAYERS_SHOWN = 20
 
-_HEADINGS = ("layer", "kind", "output", "parameters", "weights", "saved", "output size")
+_HEADINGS = ("layer", "kind", "output", "size", "parameters", "weights", "saved")
+_LEAST = (5, 4, 1, 2, 3)
+"""Columns of the layers that may go where the width is small, weights first."""
+
 _SHORTEST_NAME = 12
 
 
@@ -57,18 +61,21 @@ def _heading(breakdown: Breakdown, look: Look) -> list[str]:
 
 
 def _categories(breakdown: Breakdown, look: Look) -> list[str]:
-    peak = breakdown.peak
-    names = [each.replace("_", " ") for each in CATEGORIES]
-    rows = [
-        [
-            name,
-            format_bytes(breakdown.categories[key]),
-            format_bytes(peak.categories[key]) if peak else "",
-        ]
-        for key, name in zip(CATEGORIES, names, strict=True)
+    """What each category has at most, and at the peak of each phase."""
+    peaks = breakdown.phases
+    rows = [["", "at most", *(each.phase for each in peaks)]]
+    for key in CATEGORIES:
+        sizes = [breakdown.categories[key], *(each.categories[key] for each in peaks)]
+        rows.append([key.replace("_", " "), *map(format_bytes, sizes)])
+    if not peaks:
+        return table(rows, look, left=1)
+    rows.append(["in all", "", *(format_bytes(each.bytes) for each in peaks)])
+    lowest = sorted(range(len(peaks)), key=lambda i: peaks[i].bytes)
+    told = "The most of each at any moment, and what stands at the peak of each phase:"
+    return [
+        *look.lines(told, rest="  "),
+        *table(rows, look, left=1, least=[1, *(i + 2 for i in lowest[:-1])]),
     ]
-    heading = ["", "at most", "at the peak" if peak else ""]
-    return table([heading, *rows], look, left=1)
 
 
 def _weight(layer: Layer) -> int:
@@ -102,13 +109,16 @@ def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:
     rows = [list(_HEADINGS), *(_cells(each, look) for each in chosen)]
     if len(breakdown.layers) > 1:
         rows.append(_in_all(breakdown))
-    lines = table(rows, look, left=3)
+    lines = table(rows, look, left=3, least=_LEAST, whole=True)
+    remarks = []
     left_out = len(breakdown.layers) - len(chosen)
-    if left_out:
-        shown = {id(each) for each in chosen}
-        rest = sum(_weight(each) for each in breakdown.layers if id(each) not in shown)
-        text = f"and {left_out:,} more layers with {format_bytes(rest)}; --layers 0 shows all"
-        lines += [look.paint(line, DIM) for line in look.lines(text, rest="  ")]
+    if left_out:  # no sum of theirs: what one returns and the next one saves is one storage
+        remarks.append(f"and {left_out:,} more layers; --layers 0 shows all")
+    narrow = [each for i, each in enumerate(_HEADINGS) if i not in _that_fit(rows, look, _LEAST)]
+    if narrow:
+        remarks.append(f"no room for {', '.join(narrow)}: a wider terminal, or --json, has all")
+    for each in remarks:
+        lines += [look.paint(line, DIM) for line in look.lines(each, rest="  ")]
     return lines
 
 
@@ -118,44 +128,41 @@ def _in_all(breakdown: Breakdown) -> list[str]:
     weights = sum(each.parameter + each.buffer for each in layers)
     saved = sum(each.activation for each in layers)
     outputs = breakdown.outputs_bytes
-    sizes = [format_bytes(size) if size else "" for size in (weights, saved, outputs)]
-    return ["in all", "", "", f"{breakdown.parameters:,}", *sizes]
+    sizes = [format_bytes(size) if size else "" for size in (outputs, weights, saved)]
+    return ["in all", "", "", sizes[0], f"{breakdown.parameters:,}", *sizes[1:]]
 
 
 def _cells(layer: Layer, look: Look) -> list[str]:
-    shape = "x".join(map(str, layer.output_shape)) if layer.output_shape is not None else ""
-    dtype = layer.output_dtype
+    weights = layer.parameter + layer.buffer
     return [
         look.plain(layer.name or "(model)"),
         look.plain(layer.kind),
-        f"{shape} {dtype}" if dtype and dtype != "float32" else shape,
-        f"{layer.parameters:,}" if layer.parameters else "",
-        format_bytes(layer.parameter + layer.buffer) if layer.parameter + layer.buffer else "",
-        format_bytes(layer.activation) if layer.activation else "",
+        look.plain(tensor(layer.output_shape, layer.output_dtype)),
         format_bytes(layer.output_bytes) if layer.output_bytes else "",
+        f"{layer.parameters:,}" if layer.parameters else "",
+        format_bytes(weights) if weights else "",
+        format_bytes(layer.activation) if layer.activation else "",
     ]
 
 
-_LEAST = (1, 4, 6, 2, 5)
-"""Columns in the order in which they go where the width is small: kind first."""
-
-
 def table(
-    rows: Sequence[Sequence[str]], look: Look, *, left: int, least: Sequence[int] = _LEAST
+    rows: Sequence[Sequence[str]],
+    look: Look,
+    *,
+    left: int,
+    least: Sequence[int] = (),
+    whole: bool = False,
 ) -> list[str]:
-    """Lines of cells, the first `left` columns left-aligned, the first one shortened to fit.
+    """Lines of cells, the first `left` columns left-aligned.
 
-    Where the width is small the columns go that are named by `least`, in that order.
+    Args:
+        rows: the headings, then the cells.
+        left: how many columns.
+        least: columns that go where the width is small, in that order; others stay.
+        whole: a first cell that is too long has a line of its own; else it is shortened.
     """
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
-    shown = [i for i, width in enumerate(widths) if width]
-
-    def needed() -> int:
-        return sum(widths[i] + 2 for i in shown if i) + min(widths[0], _SHORTEST_NAME)
-
-    for i in least:
-        if needed() > look.width and i in shown:
-            shown.remove(i)
+    shown = _that_fit(rows, look, least)
     room = look.width - sum(widths[i] + 2 for i in shown if i)
     widths[0] = max(min(widths[0], room), 1)
     lines = []
@@ -166,9 +173,25 @@ def table(
             else row[i].rjust(widths[i])
             for i in shown
         ]
+        if whole and columns(row[0]) > widths[0]:
+            lines.append(fit(row[0], look.width, ellipsis=look.ellipsis))
+            cells[0] = " " * widths[0]
         line = "  ".join(cells).rstrip()
         lines.append(look.paint(line, DIM) if number == 0 else line)
     return lines
+
+
+def _that_fit(rows: Sequence[Sequence[str]], look: Look, least: Sequence[int]) -> list[int]:
+    """The columns that there is room for; one that went may leave room for a narrower one."""
+    widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
+    filled = [i for i, width in enumerate(widths) if width]
+    shown = [i for i in filled if i not in least]
+    needed = sum(widths[i] + 2 for i in shown if i) + min(widths[0], _SHORTEST_NAME)
+    for i in reversed(least):
+        if i in filled and needed + widths[i] + 2 <= look.width:
+            shown.append(i)
+            needed += widths[i] + 2
+    return sorted(shown)
 
 
 def sentences(heading: str, several: Sequence[str], look: Look) -> list[str]:

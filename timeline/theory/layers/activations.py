@@ -55,6 +55,12 @@ def of_its_input(layer: Any, shape: Shape, element: int) -> Formula:
     return Formula(0, shape, saves_input=True)
 
 
+@rule("PReLU")
+def prelu(layer: nn.PReLU, shape: Shape, element: int) -> Formula:
+    """dx and dW are written in x (_prelu_kernel)."""
+    return Formula(layer.num_parameters, shape, saves_input=True)
+
+
 @rule("Softmax", "LogSoftmax")
 def softmax(layer: Any, shape: Shape, element: int) -> Formula:
     """dx is written in y (_softmax, _log_softmax)."""

@@ -8,6 +8,7 @@ from timeline.recording.anatomy import WeighedLayer
 from timeline.units import format_bytes
 from timeline.views.page.words import escaped
 from timeline.views.parts import LABELS, at_the_peak, colors, share_unexplained, stack, which
+from timeline.views.tensors import tensor
 
 _WHY = {
     "before_model": "The interpreter, libraries, and what was there before the first model",
@@ -28,7 +29,7 @@ _WHY = {
 _HEADINGS = (
     ("Layer", "The qualified name; in the order of the model"),
     ("Kind", "Its class"),
-    ("Output", "What its last call returned; sorted by its bytes"),
+    ("Output", "Dtype and shape of what its last call returned; sorted by its bytes"),
     ("Parameters", "How many numbers its own parameters have"),
     ("Weights", "Bytes of its own parameters and buffers"),
     ("Gradients", "Bytes of its own parameters' gradients"),
@@ -165,12 +166,10 @@ def _tells(layer: WeighedLayer) -> bool:
 
 def _layer(each: WeighedLayer, kind: int) -> str:
     name = escaped(each.name or "(model)")
-    shape = "×".join(map(str, each.output_shape or ()))
-    if each.output_dtype and each.output_dtype != "float32":
-        shape = f"{shape} {escaped(each.output_dtype)}"
+    output = escaped(tensor(each.output_shape, each.output_dtype, ", "))
     weights = each.parameter + each.buffer
     cells = (
-        _cell(each.output_bytes, shape),
+        _cell(each.output_bytes, output),
         _cell(each.parameters, f"{each.parameters:,}" if each.parameters else ""),
         _cell(weights, format_bytes(weights) if weights else ""),
         _cell(each.gradient, format_bytes(each.gradient) if each.gradient else ""),
