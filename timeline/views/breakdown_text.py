@@ -16,6 +16,8 @@ _LEAST = (5, 4, 1, 2, 3)
 """Columns of the layers that may go where the width is small, weights first."""
 
 _SHORTEST_NAME = 12
+_SHORTEST_WHOLE = 14
+"""Columns of a name, where it is shortened and where it has a line of its own if it is longer."""
 
 
 def render(
@@ -114,7 +116,8 @@ def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:
     left_out = len(breakdown.layers) - len(chosen)
     if left_out:  # no sum of theirs: what one returns and the next one saves is one storage
         remarks.append(f"and {left_out:,} more layers; --layers 0 shows all")
-    narrow = [each for i, each in enumerate(_HEADINGS) if i not in _that_fit(rows, look, _LEAST)]
+    shown = _that_fit(rows, look, _LEAST, whole=True)
+    narrow = [_HEADINGS[i] for i in _filled(rows) if i not in shown]
     if narrow:
         remarks.append(f"no room for {', '.join(narrow)}: a wider terminal, or --json, has all")
     for each in remarks:
@@ -162,7 +165,7 @@ def table(
         whole: a first cell that is too long has a line of its own; else it is shortened.
     """
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
-    shown = _that_fit(rows, look, least)
+    shown = _that_fit(rows, look, least, whole=whole)
     room = look.width - sum(widths[i] + 2 for i in shown if i)
     widths[0] = max(min(widths[0], room), 1)
     lines = []
@@ -181,12 +184,20 @@ def table(
     return lines
 
 
-def _that_fit(rows: Sequence[Sequence[str]], look: Look, least: Sequence[int]) -> list[int]:
+def _filled(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns with anything under their heading."""
+    return [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+
+
+def _that_fit(
+    rows: Sequence[Sequence[str]], look: Look, least: Sequence[int], *, whole: bool
+) -> list[int]:
     """The columns that there is room for; one that went may leave room for a narrower one."""
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
-    filled = [i for i, width in enumerate(widths) if width]
+    filled = _filled(rows)
     shown = [i for i in filled if i not in least]
-    needed = sum(widths[i] + 2 for i in shown if i) + min(widths[0], _SHORTEST_NAME)
+    shortest = _SHORTEST_WHOLE if whole else _SHORTEST_NAME
+    needed = sum(widths[i] + 2 for i in shown if i) + min(widths[0], shortest)
     for i in reversed(least):
         if i in filled and needed + widths[i] + 2 <= look.width:
             shown.append(i)
