@@ -36,17 +36,20 @@ def _untouched() -> Iterator[tuple[int, int, int]]:
     """Begin, end and resident bytes of each mapping of a library that has no page of its own.
 
     One that was written to, as the tables that hold addresses are before they are made read-only,
-    has such pages, and they are nowhere else.
+    has such pages, in memory or on the swap, and they are nowhere else.
     """
     head: re.Match[str] | None = None
-    resident = 0
+    resident = own = 0
     with open("/proc/self/smaps", encoding="utf-8", errors="replace") as lines:
         for line in lines:
             name, _, rest = line.partition(":")
             if name == "Rss":
                 resident = int(rest.split()[0]) * 1024
             elif name == "Anonymous":
-                if head is not None and ".so" in head[3] and resident and rest.split()[0] == "0":
+                own = int(rest.split()[0])
+            elif name == "Swap":
+                own += int(rest.split()[0])
+                if head is not None and ".so" in head[3] and resident and not own:
                     yield int(head[1], 16), int(head[2], 16), resident
             elif "-" in name:
                 head = _HEAD.match(line)
