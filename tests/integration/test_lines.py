@@ -122,12 +122,24 @@ def test_increments_are_those_of_memory_profiler(program):
 
 
 def test_what_cannot_be_traced_is_said_and_the_program_runs(program):
-    words = ("-o", "run", "--no-charts", "--lines", "nowhere.f", "prog.py")
-    ran = run(program, "-m", "timeline", *words)
+    why = {
+        "nowhere.f": "there is no module nowhere",
+        "f": "there is no f in the program",
+        "helper.grew": "there is no grew in helper",
+        "xmlrpc.client.f": "xmlrpc was not imported",
+        "json.tool.main": "json.tool was not imported",
+        "sys.exit": "it was not called",
+        "work.f": "there is no module work: of the program's own it is __main__.work.f",
+    }
+    words = [word for name in why for word in ("--lines", name)]
+    program.joinpath("prog.py").write_text("import json\n" + PROGRAM)
+    ran = run(program, "-m", "timeline", "-o", "run", "--no-charts", *words, "prog.py")
     assert ran.returncode == 3
     recording = load(program / "run")
     assert recording.lines == ()
-    assert "lines of nowhere.f: there is no module nowhere" in recording.missing
+    for name, reason in why.items():
+        name = name if "." in name else f"__main__.{name}"
+        assert f"lines of {name}: {reason}" in recording.missing
 
 
 def test_a_killed_program_says_that_its_lines_are_lost(program):

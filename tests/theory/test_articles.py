@@ -15,6 +15,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # has to stand before keras is 
 from torch import nn  # noqa: E402
 
 import timeline  # noqa: E402
+from timeline.errors import UsageError  # noqa: E402
 from timeline.theory.keras_models import application  # noqa: E402
 from timeline.units import MB, MiB, format_bytes  # noqa: E402
 
@@ -270,3 +271,24 @@ def test_keras_is_set_to_torch_in_this_process_alone():
     keras = pytest.importorskip("keras")
     assert keras.backend.backend() == "torch"
     assert "tensorflow" not in sys.modules
+
+
+def test_an_optimizer_of_torch_that_trains_a_keras_model_is_weighed_and_one_of_keras_is_not():
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(5), layers.Dense(4)])
+    # Adam's two moments of each number, and a count of 4 bytes for each of four parameters.
+    state = 2 * model.count_params() * 4 + 4 * 4
+    given = torch.zeros(3, 6)
+    own = torch.optim.Adam(model.parameters())
+    for optimizer in ("adam", own):
+        told = timeline.breakdown(model, optimizer, given)
+        assert told.categories["optimizer_state"] == state
+        assert told.peak.categories["optimizer_state"] == state
+    assert not own.state
+    sum(model(given).sum() for _ in range(2)).backward()
+    own.step()
+    assert timeline.breakdown(model, own, given).categories["optimizer_state"] == state
+    for optimizer in (keras.optimizers.Adam(), keras.optimizers.Adam):
+        with pytest.raises(UsageError, match=r"Adam of Keras.*one of torch.optim.*such as 'adam'"):
+            timeline.breakdown(model, optimizer, given)

@@ -383,9 +383,15 @@ def test_a_model_that_asks_for_values_is_told_of():
         def forward(self, x):
             return x * 2 if x.sum() > 0 else x
 
+    class Leaves(nn.Module):
+        def forward(self, x):
+            return torch.from_numpy(x.detach().numpy() * 2)
+
     words = r"forward of Asks cannot be followed: test_breakdown.py:\d+ asks a tensor for its value"
     with pytest.raises(BreakdownError, match=words):
         timeline.breakdown(Asks(), inputs=(3,))
+    with pytest.raises(BreakdownError, match=words.replace("Asks", "Leaves")):
+        timeline.breakdown(Leaves(), inputs=(3,))
     with pytest.raises(BreakdownError, match="asks a tensor for its value"):
         timeline.estimate(Asks(), inputs=(3,), train=False)
 

@@ -203,6 +203,8 @@ def _why_none(name: str) -> str:
     else:
         if _is_module(words[0]):
             return f"{words[0]} was not imported"
+        if hasattr(sys.modules.get("__main__"), words[0]):
+            return f"there is no module {words[0]}: of the program's own it is __main__.{name}"
         return f"there is no module {words[0]}"
     where = "the program" if words[0] == "__main__" else ".".join(words[:count])
     for word in words[count:]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import traceback
 
+from timeline.theory.refusing import MixedDtypes
 from timeline.theory.script.values import is_own
 
 _VALUES = ("DataDependent", "DynamicOutput", "GuardOnDataDependent")
 """What torch calls it when a tensor without memory is asked for its values."""
+
+_NUMPY = "numpy() is not supported"
 
 LEFT = (Exception, SystemExit)
 """What a user's function may raise; Ctrl-C stays what it is."""
@@ -18,7 +21,7 @@ def why(error: BaseException) -> str:
     """The reason, with the innermost line of the user's own that it passed."""
     place = _line(error)
     kind = type(error).__name__
-    if kind.startswith(_VALUES):
+    if kind.startswith(_VALUES) or _NUMPY in str(error):
         return (
             f"{place or 'it'} asks a tensor for its value, and none has one here: do it without a "
             "condition, such as by torch.where, or leave it out of the model that is given"
@@ -27,7 +30,8 @@ def why(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"{at}it ends the program, by SystemExit({error.code!r})"
     text = str(error).strip().split("\n", 1)[0][:300] or "no reason given"
-    return f"{at}{kind}: {text}"
+    # An error of ours is a sentence by itself.
+    return f"{at}{text}" if isinstance(error, MixedDtypes) else f"{at}{kind}: {text}"
 
 
 def _line(error: BaseException) -> str:

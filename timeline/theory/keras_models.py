@@ -12,6 +12,7 @@ import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.inputs import Shape
+from timeline.theory.likeness import likeness_of_optimizer
 from timeline.theory.storages import tensors_in
 from timeline.theory.subject import Part, Subject
 
@@ -98,7 +99,12 @@ def inputs_of(model: Any) -> Any:
 
 @contextmanager
 def open_keras(
-    model: Any, mode: Any, *, cast: torch.dtype | None, train: bool
+    model: Any,
+    optimizer: torch.optim.Optimizer | None,
+    mode: Any,
+    *,
+    cast: torch.dtype | None,
+    train: bool,
 ) -> Iterator[Subject]:
     """A Keras model made ready to be looked at; its variables are fake until this is left.
 
@@ -120,11 +126,14 @@ def open_keras(
             for each, value in kept:
                 fake = torch.empty(tuple(value.shape), dtype=value.dtype, device="cpu")
                 each._value = torch.nn.Parameter(fake, requires_grad=value.requires_grad)
+        fakes = {id(value): each._value for each, value in kept}
+        copied = likeness_of_optimizer(optimizer, mode, fakes) if optimizer else None
         yield Subject(
             title=type(model).__name__,
             call=partial(model, training=train),
             parts=[_part(layer, name) for layer, name in layers.items()],
             watched=lambda watch: _wrapped(watch, layers),
+            optimizer=copied,
         )
     finally:
         for each, value in kept:

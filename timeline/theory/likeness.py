@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -141,6 +141,24 @@ def likeness(
             f"{type(model).__name__} cannot be copied by copy.deepcopy, and only a copy is looked "
             f"at ({type(error).__name__}: {error})"
         ) from error
+
+
+def likeness_of_optimizer(
+    optimizer: torch.optim.Optimizer, mode: FakeTensorMode, parameters: Mapping[int, torch.Tensor]
+) -> torch.optim.Optimizer:
+    """A copy of an optimizer, with fake tensors in it, for parameters that have theirs already.
+
+    Args:
+        optimizer: it stays as it is.
+        mode: of the fake tensors.
+        parameters: by the id of a parameter, what stands for it.
+    """
+    copier = _Copier(mode, None)
+    copier.memo.update(parameters)
+    for tensor in tensors_in(list(optimizer.state.values())):
+        copier.copy_state(tensor)
+    with copier:
+        return copy.deepcopy(optimizer, copier.memo)
 
 
 _INITIALISERS = tuple(

@@ -82,7 +82,7 @@ def open_subject(
     if keras is not None and isinstance(model, keras.Layer):
         from timeline.theory.keras_models import open_keras
 
-        with open_keras(model, mode, cast=cast, train=train) as subject:
+        with open_keras(model, optimizer, mode, cast=cast, train=train) as subject:
             yield subject
         return
     copy, copied = likeness(model, optimizer, mode, cast)
