@@ -349,6 +349,8 @@ def test_each_recording_has_a_directory_of_its_own_by_default(write_script, run_
         (["-m"], 2, "-m names no module"),
         (["-m", "no_such_module_here"], 2, "there is no module 'no_such_module_here'"),
         (["--interval", "0", "ok.py"], 2, "--interval is '0': give seconds over 0"),
+        (["--anatomy", "0", "ok.py"], 2, "--anatomy is '0': give the number of a step, from 1 on"),
+        (["--anatomy", "x", "ok.py"], 2, "--anatomy is 'x': give the number of a step, from 1 on"),
         (["--interval", "-1", "ok.py"], 2, "--interval is '-1'"),
         (["--interval=nan", "ok.py"], 2, "--interval is 'nan'"),
         (["--interval", "inf", "ok.py"], 2, "--interval is 'inf'"),

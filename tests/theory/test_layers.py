@@ -6,11 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from oracles import saved_for_backward  # noqa: E402
 from torch import nn  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.errors import UsageError  # noqa: E402
 from timeline.theory import layers  # noqa: E402
+from timeline.theory.summing import saved_by_formula  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -190,6 +192,16 @@ def test_a_formula_is_what_torch_saves(layer, shape):
     expected += out.nbytes if by_formula.saves_output else 0
     expected += inputs.nbytes if by_formula.saves_input and not whole else 0
     assert told.categories["activation"] == expected
+
+
+@pytest.mark.skipif(not hasattr(nn, "RMSNorm"), reason="since torch 2.4")
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_norm_of_16_bits_saves_what_it_computed_in_32(affine):
+    model = nn.Sequential(nn.Linear(64, 64), nn.RMSNorm(64, elementwise_affine=affine)).bfloat16()
+    inputs = torch.randn(8, 64, dtype=torch.bfloat16)
+    saved = saved_for_backward(model, inputs)
+    assert saved_by_formula(model, inputs).of_layers == saved
+    assert timeline.breakdown(model, None, inputs).categories["activation"] == saved
 
 
 def test_a_user_registers_a_formula_for_a_layer_of_their_own():

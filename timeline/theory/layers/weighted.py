@@ -107,7 +107,7 @@ def rms_norm(layer: Any, shape: Shape, element: int) -> Formula:
     parameters = 0
     if layer.weight is not None:
         parameters = prod(normalized)
-        more += all_ * element
+        more += all_ * wide
     return Formula(parameters, shape, saves_input=wide == element, more=more)
 
 
