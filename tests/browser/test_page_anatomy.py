@@ -85,6 +85,24 @@ def test_the_bar_stands_on_the_curves_axis_and_follows_the_phase(open_page):
         assert y == pytest.approx(6 + height * (1 - (size - start) / (end - start)), abs=1.5)
 
 
+def test_labels_and_sizes_of_the_bar_stay_within_it(open_page):
+    base = weighed(recordings.training(), [layer("a", 1, 2)])
+    since = tuple(
+        replace(each, at=replace(each.at, file=each.at.file + 789 * MiB // 10, rss=900 * MiB))
+        for each in base.anatomy.phases
+    )
+    page = open_page(replace(base, anatomy=replace(base.anatomy, phases=since)))
+    page.row("step/backward").click()
+    labels, beyond = page.js(
+        "(() => { const all = [...document.querySelectorAll('#parts .parts:not([hidden]) li')];"
+        " const right = document.querySelector('#parts').getBoundingClientRect().right;"
+        " return [all.map(l => l.innerText), all.filter(l => l.scrollWidth > l.clientWidth"
+        " || l.lastChild.getBoundingClientRect().right > right).length]; })()"
+    )
+    assert any("library code and files" in each for each in labels)
+    assert beyond == 0
+
+
 def test_two_thousand_layers_sort_and_hostile_names_stay_text(open_page):
     many = [layer(f"blocks.{i}", i, 2000 - i) for i in range(1, 2001)]
     hostile = [layer(name, 5000 + i, 1) for i, name in enumerate(recordings.HOSTILE)]

@@ -182,6 +182,61 @@ def test_a_decorated_function_is_traced_and_stays_what_it_is(program):
     assert line.phases == ("inner",)
 
 
+TRAINING = """
+import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(64, 64)
+        self.outer = nn.Linear(64, 1)
+        self.kept = torch.ones(1 << 20)
+    def forward(self, x):
+        return self.outer(self.inner(x))
+
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+def fit():
+    held = torch.ones(16 << 20)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(8, 64)).sum().backward()
+        optimizer.step()
+    return held
+
+fit()
+if "traced" in sys.argv:
+    sys.settrace(lambda *_: None)
+    Net()
+    sys.settrace(None)
+"""
+
+
+@pytest.mark.torch
+def test_constructions_are_found_while_lines_are_traced(program):
+    (program / "fit.py").write_text(TRAINING)
+    options = ("-o", "run", "--no-charts", "--lines", "fit", "--lines", "__main__.Net.__init__")
+    ran = run(program, "-m", "timeline", *options, "fit.py", "traced")
+    assert ran.returncode == 0, ran.stderr
+    recording = load(program / "run")
+    assert not [each for each in recording.run.missing if "debugger" in each]
+    analysis = analyze(recording)
+    # One: where something else traces, a frame's trace is left alone.
+    assert next(each.count for each in analysis.phases if each.path == "load") == 1
+    lines = {each.name: by_text(each) for each in recording.lines}
+    assert lines["__main__.fit"]["held = torch.ones(16 << 20)"].increment == pytest.approx(
+        64 * MIB, abs=MIB
+    )
+    assert lines["__main__.Net.__init__"]["self.kept = torch.ones(1 << 20)"].count == 1
+    # The array came after the model, and is not what was there before it.
+    step = analysis.anatomy.of("step/forward")
+    before = step["before_model"].measured
+    assert step.peak - before >= 60 * MIB
+
+
 def test_lines_are_for_plain_functions():
     import timeline
     from timeline.errors import UsageError

@@ -23,6 +23,16 @@ def shown(notebook):
     return texts, sum("image/png" in each.get("data", {}) for each in outputs)
 
 
+def columns(text):
+    """The headings of the tables: of the phases, and of what the peak is made of."""
+    lines = text.splitlines()
+    return [
+        line.split()
+        for before, line in zip(["", *lines], lines, strict=False)
+        if line.split()[:1] == ["phase"] or before.startswith("The peak of ")
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -35,6 +45,8 @@ def test_a_notebook_runs_and_shows_what_is_committed(name, monkeypatch):
     kept, kept_pictures = shown(nbformat.read(ROOT / name, as_version=4))
     assert pictures == kept_pictures
     # Figures that are no measurement are the same everywhere.
+    # What a reader sees is what the package shows now.
+    assert columns(kept) == columns(now)
     exact = [line for line in kept.splitlines() if "by hand" in line or "parameters of" in line]
     assert exact
     assert set(exact) <= set(now.splitlines())
@@ -47,6 +59,14 @@ def test_committed_outputs_are_small_and_without_paths(name):
     text, pictures = shown(nbformat.read(path, as_version=4))
     assert text or pictures
     assert not any(root in text for root in ("/tmp", "/home", "/work", "/usr", "\\Users"))
+
+
+def test_the_quickstarts_last_picture_is_of_the_table_above_it():
+    text, _ = shown(nbformat.read(ROOT / "quickstart.ipynb", as_version=4))
+    assert ["estimated", "measured", "residual"] in columns(text)
+    in_table = next(line for line in text.splitlines() if line.split()[:1] == ["unexplained"])
+    share = in_table.split("%")[0].split()[-1]
+    assert f"{share} % of the growth" in text.split("by theory")[-1]
 
 
 def test_weights_by_hand_are_those_measured():

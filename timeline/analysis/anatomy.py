@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from timeline.analysis.expected import expected
+from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
 from timeline.analysis.readings import Readings
@@ -168,6 +168,7 @@ def take_apart(
         *_raised(compositions, max(peaks.values(), default=0), instances, step),
         *_higher(compositions),
         *_without_formula(weighed),
+        *_without_backward(weighed, tuple(highest.values())),
         *_notes(weighed, compositions),
     ]
     return Anatomized(weighed, compositions, tuple(notes))
@@ -190,6 +191,8 @@ def _composition(
     measured: dict[str, int | None] = dict(phase.categories)
     if phase.rise is None:
         measured["temporary"] = None
+    if not measured["activation"] and is_unwalked(weighed, phase):
+        measured["activation"] = None
     measured[BEFORE] = before.rss - weighed.held if before.rss != UNKNOWN else None
     measured[FILES] = None
     if UNKNOWN not in (before.file, at.file):
@@ -322,6 +325,23 @@ def _without_formula(weighed: Anatomy) -> Iterator[str]:
         yield (
             f"activations and temporaries are estimated by the formulas of {counted:,} of "
             f"{total:,} calls of layers; not of {named}"
+        )
+
+
+def _without_backward(weighed: Anatomy, phases: Sequence[WeighedPhase]) -> Iterator[str]:
+    """Whose activations nobody saw, or not by which layer they were saved."""
+    named = dict.fromkeys(
+        f"{each.path} {each.what}".rstrip() for each in phases if is_unwalked(weighed, each)
+    )
+    if named:
+        yield (
+            f"no backward of the step goes through {', '.join(named)}: what it keeps for one is "
+            "not known, and is a part of temporaries"
+        )
+    if weighed.older:
+        yield (
+            "a backward of the step goes through what was computed before it, or in another "
+            "thread: of which layers that is, and what it should keep, is not known"
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from timeline.analysis.formulas import Held, Turn
 from timeline.recording.anatomy import Anatomy, Trained, WeighedPhase
+from timeline.recording.types import UNKNOWN
 
 _STEP = 4
 """Bytes of the tensor that counts steps: one float32 a parameter (torch.optim.adam and others)."""
@@ -48,14 +49,13 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     known = [each for each in states if each is not None]
     if states and len(known) == len(states):
         out["optimizer_state"] = sum(known)
-    gradients = sum(_bytes(each.sizes) for each in weighed.trained)
     if stepping:
         if weighed.trained:
-            out["gradient"] = gradients
+            # Of those that take turns one may have its gradients None while another steps.
+            gradients = sum(_bytes(each.sizes) for each in weighed.trained)
+            out["gradient"] = gradients if phase.stood is None else sum(dict(phase.stood).values())
         return out
-    # A program that sets its gradients to zero, and not to None, has them all the time.
-    stand = gradients if gradients and _stood(weighed) == gradients else 0
-    held = _held(weighed, phase, stand)
+    held = _held(weighed, phase)
     if held is not None:
         out |= {"activation": held.activation, "temporary": held.temporary}
         if weighed.trained:
@@ -63,20 +63,28 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     return out
 
 
-def _held(weighed: Anatomy, phase: WeighedPhase, stand: int) -> Held | None:
+def is_unwalked(weighed: Anatomy, phase: WeighedPhase) -> bool:
+    """Whether no backward of the step goes through what a phase computes for one.
+
+    Then nobody has seen what of it is saved, and whether that was kept beyond.
+    """
+    if phase.path.endswith("backward") or phase.first == UNKNOWN:
+        return False
+    return any(not call.turns for call in weighed.calls[phase.first : phase.reached + 1])
+
+
+def _held(weighed: Anatomy, phase: WeighedPhase) -> Held | None:
+    """What should be held; None where formulas cannot know."""
     turn = Turn(weighed, phase.turn)
-    if not turn.counted:
+    # What was saved before the step has no calls of layers to ask formulas for.
+    older = phase.turn <= max(weighed.older, default=UNKNOWN)
+    if not turn.known or older or is_unwalked(weighed, phase):
         return None
+    stood = dict(phase.stood or ())
     if phase.path.endswith("backward"):
-        return turn.backward(phase.reached, stand)
+        return turn.backward(phase.reached, stood)
     forward = turn.forward(phase.reached)
-    return Held(forward.activation, stand, forward.temporary)
-
-
-def _stood(weighed: Anatomy) -> int:
-    """Gradients in the step's first forward."""
-    first = next((each for each in weighed.phases if each.path.endswith("forward")), None)
-    return first.categories["gradient"] if first is not None else 0
+    return Held(forward.activation, sum(stood.values()), forward.temporary)
 
 
 def _bytes(sizes: Iterable[tuple[int, int]]) -> int:

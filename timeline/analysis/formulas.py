@@ -3,7 +3,8 @@
 Of each call of a layer a recording keeps what it was given, and what made that. By the formulas
 (`timeline.theory.layers`) follows what should be saved for backward, each storage once. What is
 held beside that is followed along the chain of calls: in forward a layer's input and output, in
-backward their gradients and those of parameters. Measured is only how far the step had come.
+backward their gradients and those of parameters. Measured is only how far the step had come, and
+which gradients stood by then: a program may set them to None or gather them over micro-steps.
 
 What stands outside of layers, such as attention that is a function, has no formula; neither has a
 layer under autocast or in a checkpoint.
@@ -12,7 +13,7 @@ layer under autocast or in a checkpoint.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
@@ -45,9 +46,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One call by its formula: sizes of what it is given and returns, and what it saves."""
+    """One call by its formula: sizes of what it is given and returns, and what it saves.
+
+    ``through``: this turn's backward goes through it; ``kept``: a later one will, too.
+    """
 
     call: int
+    through: bool
+    kept: bool
     layer: int
     given: Key | None
     given_bytes: int
@@ -57,18 +63,22 @@ class _Step:
 
 
 class Turn:
-    """The calls of layers between two backwards.
+    """The calls of layers between two backwards, and those before whose backward is yet to come.
+
+    What no backward of the step goes through is none of these: whether it is kept nobody knows.
 
     Attributes:
-        counted: how many have a formula.
-        without: the kinds of those that have none, with how many calls.
+        known: whether any of them has a formula.
+        counted: how many of the turn's own have one.
+        without: the kinds of its own that have none, with how many calls.
     """
 
     def __init__(self, weighed: Anatomy, turn: int) -> None:
         self._weighed = weighed
+        self.counted = 0
         self.without: Counter[str] = Counter()
         self._steps = list(self._followed(turn))
-        self.counted = len(self._steps)
+        self.known = bool(self._steps)
 
     def forward(self, reached: int) -> Held:
         """While a call is under way.
@@ -91,30 +101,45 @@ class Turn:
             )
         return Held(total, 0, loose)
 
-    def backward(self, reached: int, stood: int) -> Held:
+    def backward(self, reached: int, stood: Mapping[int, int]) -> Held:
         """While the backward of a call is under way.
 
         Args:
             reached: the number of the call in the step.
-            stood: bytes of parameters' gradients that were there before.
+            stood: by layer, the bytes of its gradients that were there before.
         """
         held: set[Key] = set()
         left = loose = 0
-        trained: set[int] = set()
+        done: set[int] = set()
+        waiting: set[int] = set()
+        under: int | None = None
         for step in self._steps:
-            if step.call > reached:
-                trained.add(step.layer)
+            gone = step.through and step.call > reached
+            if gone:
+                done.add(step.layer)
+            if not gone or step.kept:
+                for key, size in step.saved:
+                    if key not in held:
+                        held.add(key)
+                        left += size
+            if gone or not step.through:
                 continue
-            for key, size in step.saved:
-                if key not in held:
-                    held.add(key)
-                    left += size
+            waiting.add(step.layer)
+            under = step.layer
             # The gradients of what it returned and, unless it is an input, of what it was given.
             loose = step.returned_bytes + (step.given_bytes if step.given is not None else 0)
             if self._weighed.layers[step.layer].kind in _ONE_MORE:
                 loose += step.given_bytes
-        made = sum(self._weighed.layers[layer].parameter for layer in trained)
-        return Held(left, stood or made, loose)
+        # Of a layer that was called several times the gradients are summed before they are in
+        # ``.grad``; and where there is one to add to, the new one stands beside it.
+        loose += sum(map(self._parameter, done & waiting))
+        if under is not None and (under in stood or under in done):
+            loose += self._parameter(under)
+        there = {**stood, **{layer: self._parameter(layer) for layer in done - waiting}}
+        return Held(left, sum(there.values()), loose)
+
+    def _parameter(self, layer: int) -> int:
+        return self._weighed.layers[layer].parameter
 
     def by_layer(self) -> dict[int, int]:
         """What each layer is the first to save, in bytes."""
@@ -141,11 +166,13 @@ class Turn:
             given.append(source)
             returned.append(result)
             sizes.append(made)
-            if call.turn != turn:
+            turns = call.turns
+            if not turns or not call.turn <= turn <= turns[-1]:
                 continue
             if told is None or made is None:
-                self.without[weighed.layers[call.layer].kind] += 1
+                self.without[weighed.layers[call.layer].kind] += call.turn == turn
                 continue
+            self.counted += call.turn == turn
             saved: list[tuple[Key, int]] = []
             if told.saves_input and source is not None:
                 saved.append((source, size))
@@ -153,7 +180,8 @@ class Turn:
                 saved.append((result, made))
             if told.more:
                 saved.append((("more", i), told.more))
-            yield _Step(i, call.layer, source, size, result, made, tuple(saved))
+            through, kept = turn in turns, turn != turns[-1]
+            yield _Step(i, through, kept, call.layer, source, size, result, made, tuple(saved))
 
     def _formula(self, call: LayerCall) -> Formula | None:
         if not call.plain or call.layer >= len(self._weighed.layers):

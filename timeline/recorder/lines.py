@@ -228,6 +228,12 @@ def _is_module(name: str) -> bool:
         return False
 
 
+def others_trace() -> bool:
+    """Whether something traces this thread that is not ours: a debugger, or coverage."""
+    tracer = sys.gettrace()
+    return tracer is not None and (current is None or tracer != current._gate)
+
+
 def start(own: session.Session, names: Iterable[str]) -> Lines | None:
     """Trace functions by name; None where that cannot be, which the recording says."""
     try:

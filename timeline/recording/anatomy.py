@@ -65,9 +65,13 @@ class WeighedPhase:
         stays: what torch's allocator gave more than at ``at`` until ``after``; None where unknown.
         begin, end: its first and last moment; where they were not kept, all is unknown.
         turn: how many backwards of the step had ended before it began.
+        first: the number of the first call of a layer in it; ``UNKNOWN`` where not kept.
         reached: the call of a layer that was under way at the peak, or whose backward was;
             ``UNKNOWN`` before the first one.
-        asked: bytes of the step's inputs until then, by their shapes; None where not kept.
+        asked: bytes of the inputs that the program had as it began, by their shapes; None where not
+            kept.
+        stood: (number of the layer, bytes of parameters) of those that had a gradient as it began;
+            None where not kept.
         high: how high resident memory went then.
         rise: what torch's allocator gave more than at ``at`` until the peak; None where unknown.
         shared: bytes of the categories that lie in shared memory or mapped files.
@@ -90,7 +94,9 @@ class WeighedPhase:
     end: Moment = NO_MOMENT
     turn: int = 0
     reached: int = UNKNOWN
+    first: int = UNKNOWN
     asked: int | None = None
+    stood: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,8 @@ class LayerCall:
         bytes: of that storage.
         maker: the number of the call that made what it was given; under 0 where none did.
         plain: whether it is called in the way that formulas are for.
+        walked: the turns whose backward went through it; none where that was not in the step. None
+            where it was not kept: that of its own turn.
     """
 
     layer: int
@@ -163,6 +171,12 @@ class LayerCall:
     bytes: int
     maker: int
     plain: bool
+    walked: tuple[int, ...] | None = None
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """The turns whose backward went through it."""
+        return (self.turn,) if self.walked is None else self.walked
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +211,7 @@ class Anatomy:
         devices: where the tensors were.
         not_counted: a sentence for each thing that could not be weighed.
         calls: of innermost layers, in their order.
+        older: the turns whose backward went through what had been there before the step.
         settings: of those layers by number, such as a convolution's stride.
         imports: in the order of time.
         heap_most: how large the heap itself had been at most when the step ended.
@@ -220,6 +235,7 @@ class Anatomy:
     settings: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
     imports: tuple[Import, ...] = ()
     heap_most: int = UNKNOWN
+    older: tuple[int, ...] = ()
 
 
 def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
@@ -258,6 +274,7 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         settings=_settings(given),
         imports=_imports(document),
         heap_most=_size(document, "heap_most"),
+        older=_turns(given.found.get("older")) or (),
     )
     if document.wrong:
         damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")
@@ -327,6 +344,8 @@ def _imports(document: Document) -> tuple[Import, ...]:
 
 def _calls(given: Document) -> tuple[LayerCall, ...]:
     value = given.found.get("calls", [])
+    walked = given.found.get("walked")
+    kept = isinstance(walked, list) and isinstance(value, list) and len(walked) == len(value)
     found: list[LayerCall] = []
     for each in value if isinstance(value, list) else []:
         if not isinstance(each, list) or len(each) != 8 or not isinstance(each[2], list):
@@ -339,10 +358,17 @@ def _calls(given: Document) -> tuple[LayerCall, ...]:
         ):
             given.wrong.append("calls")
             return ()
+        turns = _turns(walked[len(found)]) if kept and isinstance(walked, list) else None
         found.append(
-            LayerCall(layer, turn, tuple(shape), element, storage, size, maker, plain == 1)
+            LayerCall(layer, turn, tuple(shape), element, storage, size, maker, plain == 1, turns)
         )
     return tuple(found)
+
+
+def _turns(value: object) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or not all(type(each) is int and each >= 0 for each in value):
+        return None
+    return tuple(value)
 
 
 def _settings(given: Document) -> dict[int, dict[str, object]]:
@@ -379,7 +405,9 @@ def _phase(document: Document) -> WeighedPhase:
         end=_moment(document.inner("end")),
         turn=document.integer("turn", 0),
         reached=document.integer("reached", UNKNOWN, UNKNOWN),
+        first=document.integer("first", UNKNOWN, UNKNOWN),
         asked=document.integer("asked", None, 0, SIZE_LIMIT),
+        stood=_pairs(document, "stood") if "stood" in document.found else None,
     )
 
 

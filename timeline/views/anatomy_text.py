@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
-from timeline.views.parts import LABELS, at_the_peak, share_unexplained, which
+from timeline.views.parts import LABELS, at_the_peak, how_to_lower_it, share_unexplained, which
 from timeline.views.terminal import BOLD, DIM, Look
 
 
@@ -42,7 +42,8 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
         if row[0] == LABELS["unexplained"] and share is not None:
             line += f"  {100 * share:.1f} % of the growth"
         out.append(look.paint(line, style) if style else line)
-    for note in (*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)):
+    notes = [*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)]
+    for note in filter(None, (*notes, how_to_lower_it(anatomy))):
         out += [look.paint(line, DIM) for line in look.lines(note, "  ", "    ")]
     return out
 

@@ -74,6 +74,20 @@ def share_unexplained(composition: Composition) -> float | None:
     return abs(left) / composition.grown
 
 
+def how_to_lower_it(anatomy: Anatomized) -> str:
+    """What tells by how much each change would lower a training step's peak; empty for no step.
+
+    A recording has no model to change and weigh anew: that takes a function that makes it.
+    """
+    if not anatomy.weighed.step or not anatomy.weighed.trained:
+        return ""
+    return (
+        "what would lower a step's peak, each change with its figure, is told by `timeline "
+        "breakdown MODULE:FUNCTION --input SIZES --batch N --optimizer NAME --advice`, where "
+        "FUNCTION makes this model"
+    )
+
+
 def which(anatomy: Anatomized) -> str:
     """What was weighed, such as ``step 2``."""
     return f"step {anatomy.weighed.step}" if anatomy.weighed.step else "the first call"

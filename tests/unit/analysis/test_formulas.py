@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from timeline.analysis.expected import expected
+from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Held, Turn
 from timeline.recording.anatomy import (
     CATEGORIES,
@@ -82,12 +82,59 @@ def test_a_view_is_what_it_was_made_of():
 def test_backward_makes_gradients_from_the_last_layer_on():
     turn = Turn(weighed(), 0)
     hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
-    assert turn.backward(2, 0) == Held(hidden, 0, result + hidden)
-    assert turn.backward(1, 0) == Held(hidden, 4 * 64 * 16, 2 * hidden)
+    assert turn.backward(2, {}) == Held(hidden, 0, result + hidden)
+    assert turn.backward(1, {}) == Held(hidden, 4 * 64 * 16, 2 * hidden)
     # Of the input there is no gradient.
-    assert turn.backward(0, 0) == Held(0, 4 * 64 * 16, hidden)
-    assert turn.backward(-1, 0) == Held(0, 4 * (32 * 64 + 64 * 16), 0)
-    assert turn.backward(1, 9 << 20).gradient == 9 << 20
+    assert turn.backward(0, {}) == Held(0, 4 * 64 * 16, hidden)
+    assert turn.backward(-1, {}) == Held(0, 4 * (32 * 64 + 64 * 16), 0)
+
+
+FIRST, SECOND = 4 * 32 * 64, 4 * 64 * 16
+
+
+def test_gradients_that_stood_are_added_to_and_the_new_one_is_beside_them():
+    turn = Turn(weighed(), 0)
+    hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
+    stood = {0: FIRST, 2: SECOND}
+    assert turn.backward(2, stood) == Held(hidden, FIRST + SECOND, result + hidden + SECOND)
+    assert turn.backward(1, stood) == Held(hidden, FIRST + SECOND, 2 * hidden)
+    assert turn.backward(0, stood) == Held(0, FIRST + SECOND, hidden + FIRST)
+    # Of another model, which this backward does not go through, they stand beside these.
+    assert turn.backward(1, {7: 100}).gradient == SECOND + 100
+
+
+def test_a_layer_that_is_called_twice_has_its_gradients_summed_first():
+    calls = (*CALLS, *(replace(each, storage=each.storage, maker=each.maker) for each in CALLS))
+    turn = Turn(weighed(calls), 0)
+    half = turn.backward(2, {})
+    hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
+    # The second call of each is done, and its gradients wait; of the first the last one is made.
+    assert half.gradient == 0
+    assert half.temporary == result + hidden + FIRST + SECOND + SECOND
+    assert turn.backward(-1, {}).gradient == FIRST + SECOND
+
+
+def test_a_call_waits_for_the_backward_that_goes_through_it():
+    later = tuple(replace(each, walked=(1,)) for each in CALLS)
+    waits = 4 * BATCH * 64
+    assert Turn(weighed(later), 0).forward(2).activation == waits
+    # Another backward comes first: nothing of these is given back, and no gradient made.
+    assert Turn(weighed(later), 0).backward(-1, {}) == Held(waits, 0, 0)
+    assert Turn(weighed(later), 1).backward(-1, {}) == Held(0, FIRST + SECOND, 0)
+    both = tuple(replace(each, walked=(0, 1)) for each in CALLS)
+    assert Turn(weighed(both), 0).backward(-1, {}) == Held(waits, FIRST + SECOND, 0)
+    assert Turn(weighed(later), 1).counted == 0
+
+
+def test_where_no_backward_goes_through_there_is_no_figure():
+    step = weighed(tuple(replace(each, walked=()) for each in CALLS))
+    forward = replace(PHASE, path="step/forward", first=0, stood=())
+    assert is_unwalked(step, forward)
+    assert "activation" not in expected(step, forward)
+    assert not is_unwalked(step, replace(forward, first=3, reached=2))
+    older = replace(weighed(), older=(0,))
+    assert "activation" not in expected(older, PHASE)
+    assert "activation" in expected(weighed(), replace(forward, stood=()))
 
 
 def test_each_phase_has_its_own_expectation():

@@ -1,8 +1,11 @@
 """Which step of a training is weighed, and when: see `weighing` for how.
 
-A step goes from the end of one step of the program's first optimizer to the end of its next, so
-that the turns of several optimizers, as in a GAN, and the micro-steps of gradient accumulation lie
-in it. A program that only infers has its first inference weighed.
+A step goes from the end of one step of the program's optimizer to the end of its next, so that the
+micro-steps of gradient accumulation lie in it. Where several take turns, as in a GAN, it goes from
+the last one's to the last one's: from the first one's a generator's forward would lie before the
+one end, and its backward after the other. Which is the last is known once each has stepped: as a
+new one steps, the step begins anew after it. A program that only infers has its first inference
+weighed.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ _MOST_KNOWN = 1000
 _MOST_CALLS = 5000
 """A step with more phases than that, each with some KB of ticks and what it saved, may be none: the
 program's optimizer is done, and it goes on in another way."""
+
+_MOST_TURNS = 100
+"""Of so many optimizers one may be the last of those that take turns; a program that makes more of
+them, such as one for each image, has them for themselves."""
 
 _INFERENCE = "inference"
 _FORWARDS = 3
@@ -48,7 +55,7 @@ class Anatomy:
         self._imports: Imports | None = None
         self._step = step
         self._steps = 0
-        self._first: Any = None
+        self._last: Any = None  # of the optimizers that take turns
         self._models: list[Any] = []
         self._optimizers: list[Any] = []
         self._before: dict[str, int] | None = None
@@ -149,13 +156,17 @@ class Anatomy:
         if self.done or optimizer is None:
             return
         try:
+            is_new = all(each() is not optimizer for each in self._optimizers)
             self._know(self._optimizers, optimizer)
-            if self._first is None:
-                self._first = weakref.ref(optimizer)
-            if self._first() is not optimizer and self._first() is not None:
+            weighing = self._weighing
+            last = None if self._last is None else self._last()
+            if last is None:
+                self._last = weakref.ref(optimizer)
+            elif last is not optimizer:
+                if is_new and len(self._optimizers) <= _MOST_TURNS:
+                    self._begin_anew(optimizer)
                 return
             self._steps += 1
-            weighing = self._weighing
             if weighing is not None and weighing.thread == get_ident():
                 if weighing.know_optimizer(optimizer):
                     weighing.look()
@@ -219,6 +230,16 @@ class Anatomy:
             self._before_holds = sum(each.size for each in probe.pieces.all if each.device == "cpu")
             probe.close()
 
+    def _begin_anew(self, optimizer: Any) -> None:
+        """One more optimizer takes turns with the others, and has ended the first step of all."""
+        if self._weighing is not None:
+            if self._weighing.thread != get_ident():
+                return
+            self._weighing.close()
+            self._weighing = None
+        self._last = weakref.ref(optimizer)
+        self._steps = 1
+
     def _is_more_than_import(self) -> None:
         if self._imports is not None:
             self._imports.give_up()
@@ -259,8 +280,8 @@ class Anatomy:
             self.afterwards = Afterwards(self._session, highest, self._resident)
 
     def _which(self) -> str:
-        first = None if self._first is None else self._first()
-        name = "its optimizer" if first is None else type(first).__name__
+        last = None if self._last is None else self._last()
+        name = "its optimizer" if last is None else type(last).__name__
         return f"the {_ordinal(self._step)} step of {name}"
 
     def _give_up(self, error: Exception) -> None:

@@ -35,7 +35,9 @@ class Given:
             storage of that by number and in bytes, the call that made it, and whether a formula
             may be asked: see docs/format.md.
         settings: by layer, its settings.
-        turn: counts backwards; what was saved before one is given back in it.
+        walked: of each call the turns whose backward goes through it; what it saved is given back
+            in the last of these.
+        turn: counts backwards.
     """
 
     def __init__(self, pieces: Pieces, sequence: Callable[[], int]) -> None:
@@ -47,6 +49,7 @@ class Given:
         self._sequence = sequence
         self.calls: list[list[Any]] = []
         self.settings: dict[int, dict[str, Any]] = {}
+        self.walked: list[list[int]] = []
         self.turn = 0
         self._begins: list[int] = []
         self._ends: list[int] = []
@@ -90,12 +93,13 @@ class Given:
                 self.turn,
                 list(tensor.shape),
                 element,
-                self._number(storage._cdata),
+                self._number(storage._cdata, tensor.grad_fn),
                 storage.nbytes(),
                 self._maker(tensor),
                 int(plain),
             ]
         )
+        self.walked.append([])
         self._begins.append(self._sequence())
         self._ends.append(UNKNOWN)
         return len(self.calls) - 1
@@ -103,6 +107,15 @@ class Given:
     def leave(self, number: int) -> None:
         """It returned."""
         self._ends[number] = self._sequence()
+
+    def walk(self, number: int) -> None:
+        """The backward that begins goes through the node of autograd with this number."""
+        call = self.of(number)
+        if call < 0 or UNKNOWN < self._ends[call] <= number:
+            return
+        turns = self.walked[call]
+        if not turns or turns[-1] != self.turn:
+            turns.append(self.turn)
 
     def before(self, number: int) -> int:
         """The last call that had begun when the next node of autograd had this number."""
@@ -129,10 +142,13 @@ class Given:
             and self._hooks(True) is None
         )
 
-    def _number(self, key: int) -> int:
-        """Of a storage; that of one which a formula says is saved is not used again meanwhile."""
+    def _number(self, key: int, node: Any) -> int:
+        """Of a storage; that of one which a formula says is saved is not used again meanwhile.
+
+        What one model returned, with its ``node``, and another is given is no input of the step.
+        """
         known = self._pieces.category_of(key)
-        if known not in ("", "activation"):
+        if known not in ("", "activation") and (known != "input" or node is None):
             return STANDS
         return self._numbers.setdefault(key, len(self._numbers))
 

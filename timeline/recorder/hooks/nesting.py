@@ -15,6 +15,7 @@ from timeline.recorder.session import Open, enter, leave
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any
 
 KINDS = ("call", "backward", "step", "data", "load")
 
@@ -142,7 +143,7 @@ class Here(_local):
         # The frame by its id: whoever holds a frame keeps what is in its f_trace.
         self._building = (id(frame), opened)
         self.quiet = BUILDING
-        frame.f_trace = UntilReturn(self, opened)
+        frame.f_trace = UntilReturn(self, opened, frame.f_trace)
 
     def built(self, opened: Open) -> None:
         """The construction that is this phase has ended, if it had not before."""
@@ -177,20 +178,24 @@ class UntilReturn:
     """Ends the phase of a construction when the outermost ``__init__`` returns.
 
     It stands in that frame's ``f_trace``. Nothing calls it there unless a debugger starts tracing,
-    but it is released the moment the frame has ended, before its local names are: no class's
+    or lines are traced: what traces those of this very frame stands ``around`` it, and is told. But
+    it is released the moment the frame has ended, before its local names are: no class's
     ``__init__`` is wrapped and no profile function is set, which would slow the construction down.
     A traceback keeps the frame, and with it the phase, of an ``__init__`` that raised; the next
     phase of the thread then finds that the frame is no longer there (`Here.open`).
     """
 
-    __slots__ = ("_here", "_opened")
+    __slots__ = ("_around", "_here", "_opened")
 
-    def __init__(self, here: Here, opened: Open) -> None:
+    def __init__(self, here: Here, opened: Open, around: Any = None) -> None:
+        self._around = around
         self._here = here
         self._opened = opened
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> UntilReturn:
         """What a debugger that was started meanwhile makes the interpreter call."""
+        if self._around is not None:
+            self._around = self._around(frame, event, argument)
         return self
 
     def __del__(self) -> None:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NEVER = 1 << 62
+NEVER = 1 << 62
 _DEEPEST = 6
 
 MOST_LOOKS = 20_000
@@ -32,11 +32,13 @@ class Piece:
         born_ns, died_ns: when it was first and last there.
         sequence: of an activation, the number of the autograd node that was the first to save it:
             it was there from that node on. -1 for the others.
+        of_graph: of an input, a graph whose node below this number saves it has made it: what one
+            model returned and another is given is an activation of the first.
     """
 
     __slots__ = (
-        "born_ns", "category", "device", "died_ns", "layer", "mapped", "reference", "sequence",
-        "size",
+        "born_ns", "category", "device", "died_ns", "layer", "mapped", "of_graph", "reference",
+        "sequence", "size",
     )  # fmt: skip
 
     def __init__(self, size: int, device: str, category: str, layer: int, sequence: int) -> None:
@@ -46,9 +48,10 @@ class Piece:
         self.layer = layer
         self.sequence = sequence
         self.born_ns = time.monotonic_ns()
-        self.died_ns = _NEVER
+        self.died_ns = NEVER
         self.reference: Any = None
         self.mapped = False
+        self.of_graph = 0
 
     def is_there(self, t_ns: int, sequence: int) -> bool:
         """Whether it was held at a moment, at which the next autograd node had this number."""
@@ -94,6 +97,8 @@ class Pieces:
         key = storage._cdata
         known = self._there.get(key)
         if known is not None:
+            if known.category == "input" and 0 <= sequence < known.of_graph:
+                known.category, known.sequence, known.layer = category, sequence, layer
             if sequence >= 0 and known.category == "activation" and sequence < known.sequence:
                 known.sequence, known.layer = sequence, layer
             return

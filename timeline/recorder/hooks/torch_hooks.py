@@ -9,6 +9,7 @@ from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any
 
+from timeline.recorder import lines
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks import torch_memory
 from timeline.recorder.hooks.anatomy import Anatomy
@@ -118,7 +119,7 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
                 _plant(hook)
             except Exception as error:
                 missing.append(f"no phases for {hook.what}: {error or repr(error)}")
-        if sys.gettrace() is not None:
+        if lines.others_trace():
             missing.append("no phases for module construction: a debugger or coverage traces it")
         if anatomy and session is not None:
             Probe.anatomy = Anatomy(session, anatomy)

@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from timeline.recorder import lines
 from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOTHING, Here
 from timeline.recorder.hooks.watching import InnerCall, watch, watch_step
 
@@ -142,17 +143,14 @@ class Probe(Here):
     def construct(self, module: Any) -> None:
         """nn.Module.__init__ runs: of a module that is being built, outermost."""
         kind = type(module)
-        if (
-            _holds_nothing(kind)
-            or sys.gettrace() is not None  # f_trace is a debugger's
-            or _on_torchs_account(sys._getframe(1))
-        ):
+        if _holds_nothing(kind) or _on_torchs_account(sys._getframe(1)):
             return
         frame = _outermost_init(kind, sys._getframe(2))
         if frame is not None:
             if Probe.anatomy is not None:
                 Probe.anatomy.built(module)
-            self.build(frame, kind.__name__)
+            if not lines.others_trace():  # else f_trace is a debugger's
+                self.build(frame, kind.__name__)
 
     def profile(self) -> None:
         """The program starts a profiler of its own while a step is weighed."""

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from timeline.recorder.hooks.given import MOST, UNKNOWN, Given
-from timeline.recorder.hooks.weighing import LOSS, Call, Tick, Weighing
+from timeline.recorder.hooks.weighing import LOSS, NO_LAYER, OLDER, Call, Tick, Weighing
 from timeline.recording.format import BREAKDOWN, FORMAT_VERSION
 from timeline.recording.writer import write_json
 
@@ -27,6 +27,9 @@ Pair = tuple[Tick, Tick]
 """Two ticks, one after the other."""
 
 MOST_CANDIDATES = 8
+
+BEFORE = "(before the step)"
+"""Stands for the layers of what had been saved before the step began."""
 
 SAME_PEAK = 256 << 10
 """Stretches that went within so many bytes as high have the same peak: resident memory often stays
@@ -55,8 +58,7 @@ def write(
     untold = _saved_outside(weighing)
     phases = {
         id(call): [
-            _phase(call, pair, pieces, untold, table, weighing.given)
-            for pair in _candidates(call.ticks)
+            _phase(call, pair, pieces, untold, table, weighing) for pair in _candidates(call.ticks)
         ]
         for call, pieces in _in_turn(weighing)
     }
@@ -102,7 +104,7 @@ def _phase(
     pieces: list[Any],
     untold: set[int],
     table: Table,
-    given: Given,
+    weighing: Weighing,
 ) -> dict[str, object]:
     at, after = pair
     first = call.ticks[0]
@@ -131,12 +133,26 @@ def _phase(
         "rise": rise,
         "stays": None if rise is None else (after.held or 0) - (at.held or 0),
         "turn": call.turn,
-        "reached": _reached(call, pieces, at, after, given),
-        "asked": call.asked,
+        "reached": _reached(call, pieces, at, after, weighing.given),
+        "first": call.first,
+        "asked": _asked(weighing, first),
+        "stood": table.pairs(call.stood),
         "shared": sum(each.size for each in pieces if each.mapped and _is_there(each, at)),
         "categories": held,
         "layers": table.pairs(_by_layer(pieces, at)),
     }
+
+
+def _asked(weighing: Weighing, tick: Tick) -> int:
+    """Bytes of the inputs that the program had then, by their shapes: of those that no model made.
+
+    Of earlier micro-steps it may have kept them or not, which is for itself to decide.
+    """
+    return sum(
+        size
+        for piece, size in weighing.asked
+        if piece.category == "input" and _is_there(piece, tick)
+    )
 
 
 def _reached(call: Call, pieces: list[Any], at: Tick, after: Tick, given: Given) -> int:
@@ -226,7 +242,7 @@ def _saved_outside(weighing: Weighing) -> set[int]:
 
 
 def _by_layer(pieces: list[Any], tick: Tick) -> dict[int, int]:
-    """By layer, the bytes that are saved for its backward; -1 is the loss."""
+    """By layer, the bytes that are saved for its backward."""
     by: dict[int, int] = {}
     for piece in pieces:
         if piece.category == "activation" and _is_there(piece, tick):
@@ -235,14 +251,17 @@ def _by_layer(pieces: list[Any], tick: Tick) -> dict[int, int]:
 
 
 class Table:
-    """The layers as rows: model by model, each in the order of its modules, and the loss last."""
+    """The layers as rows: model by model, each in the order of its modules, and the loss after.
+
+    Where something was saved before the step, that comes last.
+    """
 
     def __init__(self, weighing: Weighing) -> None:
         self._weighing = weighing
         layers = weighing.layers
         order = sorted(range(len(layers)), key=lambda i: (layers[i].root, layers[i].place))
         self.number = {layer: number for number, layer in enumerate(order)}
-        self.number[-1] = len(order)
+        self.number[NO_LAYER] = len(order)
         used = sorted({layer.root for layer in layers})
         titles = {root: weighing.models[root] for root in used}
         for root in used:
@@ -260,6 +279,9 @@ class Table:
             for i in order
         ]
         self.rows.append(_row(LOSS, "loss", 0))
+        if weighing.older:
+            self.number[OLDER] = len(self.rows)
+            self.rows.append(_row(BEFORE, "", 0))
 
     def row(self, layer: int) -> dict[str, Any]:
         """The row of a layer by its number in the weighing."""
@@ -335,7 +357,21 @@ def _given(weighing: Weighing, table: Table) -> dict[str, object]:
     return {
         "calls": [[table.number[layer], *rest] for layer, *rest in given.calls] if whole else [],
         "settings": {table.number[layer]: each for layer, each in given.settings.items()},
+        "walked": _walked(weighing) if whole else [],
+        "older": weighing.older,
     }
+
+
+def _walked(weighing: Weighing) -> list[list[int]]:
+    """Of each call of a layer, the turns whose backward goes through it.
+
+    One that makes no node of its own, as in evaluation, goes with the model's call around it.
+    """
+    found = list(weighing.given.walked)
+    for call in weighing.calls:
+        for number in range(call.first, call.last):
+            found[number] = found[number] or call.walked
+    return found
 
 
 def _groups(weighing: Weighing) -> list[tuple[Any, dict[str, Any]]]:

@@ -24,7 +24,15 @@ from timeline.recorder.hooks.allocations import Allocations, operators_told
 from timeline.recorder.hooks.given import Given
 from timeline.recorder.hooks.graph import held_by, nodes_of
 from timeline.recorder.hooks.heap import NO_HEAP, heap_reader, largest_reader
-from timeline.recorder.hooks.pieces import MOST_LOOKS, Looks, Pieces, modules_in, tensors_in
+from timeline.recorder.hooks.pieces import (
+    MOST_LOOKS,
+    NEVER,
+    Looks,
+    Piece,
+    Pieces,
+    modules_in,
+    tensors_in,
+)
 from timeline.recorder.reading import out_of_the_way
 
 TYPE_CHECKING = False
@@ -38,6 +46,12 @@ MOST_TICKS = 20_000
 
 LOSS = "(loss)"
 """Stands for a layer's name where something is saved outside every module, as in the theory."""
+
+NO_LAYER = -1
+"""Outside every module."""
+
+OLDER = -2
+"""Before the step, or in another thread: whose it is nobody saw."""
 
 
 class Resident:
@@ -146,10 +160,15 @@ class Call:
         path, what, number: its name, and its number in the recording.
         ticks: from the first to the last.
         turn: how many backwards had ended before it began.
-        asked: bytes of all inputs of the step until then, by their shapes.
+        first, last: the number of the first call of a layer in it, and of the first one after it.
+        end: the number of the first node of autograd after it.
+        stood: by layer, the bytes of its parameters that had a gradient as it began.
+        walked: of a model's call, the turns whose backward goes through it.
     """
 
-    __slots__ = ("asked", "number", "path", "ticks", "turn", "what")
+    __slots__ = (
+        "end", "first", "last", "number", "path", "stood", "ticks", "turn", "walked", "what",
+    )  # fmt: skip
 
     def __init__(self, path: str, what: str, number: int) -> None:
         self.path = path
@@ -157,7 +176,10 @@ class Call:
         self.number = number
         self.ticks: list[Tick] = []
         self.turn = 0
-        self.asked = 0
+        self.first = self.last = 0
+        self.end = NEVER
+        self.stood: dict[int, int] = {}
+        self.walked: list[int] = []
 
 
 class Weighing:
@@ -166,6 +188,8 @@ class Weighing:
     Attributes:
         calls: the phases that ended.
         given: what layers were called with.
+        asked: the step's inputs, as (piece, bytes by its shape).
+        older: the turns whose backward goes through what was there before the step.
         pieces: every storage that was seen.
         models: the classes of the models, in the order in which they were found.
         layers: their modules.
@@ -202,10 +226,14 @@ class Weighing:
         self._index: dict[int, int] = {}
         self._inside: list[int] = []
         self._without: list[tuple[Any, int]] = []  # parameters, as far as is known
-        self._turns: list[tuple[int, int]] = [(-1, -1)]  # from this node on, this layer
+        # From this node on, this layer.
+        self._turns: list[tuple[int, int]] = [(-1, OLDER), (self._sequence(), NO_LAYER)]
+        self._models_called: list[Call] = []
+        self._models_from: list[int] = []  # the number of the first node that each may make
+        self.older: list[int] = []
         self.given = Given(self.pieces, self._sequence)
         self._inner: list[int] = []  # of the modules that are being called, their calls' numbers
-        self._asked = 0
+        self.asked: list[tuple[Piece, int]] = []
         for model in models:
             self.know(model)
         for optimizer in optimizers:
@@ -279,21 +307,27 @@ class Weighing:
             for state in list(optimizer.state.values()):
                 self._add_all(state, "optimizer_state")
 
-    def _add_all(self, value: Any, category: str) -> int:
-        """Returns the bytes of those that are new and that nothing in the step made, by shape."""
+    def _add_all(self, value: Any, category: str) -> None:
         looks = Looks()
-        size, seen = 0, len(self.pieces.all)
+        seen = len(self.pieces.all)
         for each in tensors_in(value, looks):
             self.pieces.add(each, category)
             if len(self.pieces.all) > seen:
                 seen = len(self.pieces.all)
-                if each.grad_fn is None:
-                    size += each.numel() * each.element_size()
+                if category == "input":
+                    self._is_given(each, self.pieces.all[-1])
         if looks.ended:
             note = f"{category}: lists of more than {MOST_LOOKS:,} things, beyond these"
             if note not in self.notes:
                 self.notes.append(note)
-        return size
+
+    def _is_given(self, tensor: Any, piece: Piece) -> None:
+        if tensor.grad_fn is not None:
+            piece.of_graph = NEVER
+            return
+        # It may have been detached from what made it: then a node from before this saves it.
+        piece.of_graph = self._sequence()
+        self.asked.append((piece, tensor.numel() * tensor.element_size()))
 
     def _look_at_gradients(self) -> None:
         without = []
@@ -310,6 +344,17 @@ class Weighing:
                 self.pieces.add(gradient, "gradient", layer)
         self._without = without
 
+    def _stood(self) -> dict[int, int]:
+        """By layer, the bytes of its parameters that have a gradient; after a look at all."""
+        without = {id(reference) for reference, _ in self._without}
+        found: dict[int, int] = {}
+        for reference, layer in self._parameters.values():
+            each = reference() if id(reference) not in without else None
+            if each is None or not each.is_leaf or each.grad is None or each.device.type != "cpu":
+                continue
+            found[layer] = found.get(layer, 0) + each.numel() * each.element_size()
+        return found
+
     # The step as it goes.
 
     def begin(self, path: str, what: str, number: int, inputs: Any, *, told: bool = True) -> Call:
@@ -319,8 +364,11 @@ class Weighing:
         outermost = not self._open
         # An optimizer's step alone makes state, and at its end that is looked at.
         self.look(states=not self._stretch)
-        self._asked += self._add_all(inputs, "input")
-        call.turn, call.asked = self.given.turn, self._asked
+        self._add_all(inputs, "input")
+        call.turn, call.first, call.stood = self.given.turn, len(self.given.calls), self._stood()
+        if path.endswith(("forward", "loss")):
+            self._models_called.append(call)
+            self._models_from.append(self._sequence())
         self._open.append(call)
         if outermost:
             if self._told is None:
@@ -342,6 +390,7 @@ class Weighing:
                 self.look()  # a first step makes the state
             self._tick()
             innermost = self._open.pop()
+            innermost.last, innermost.end = len(self.given.calls), self._sequence()
             self.calls.append(innermost)
             self.given.turn += innermost.path.endswith("backward")
             if innermost is call:
@@ -401,6 +450,7 @@ class Weighing:
             for node in nodes_of(roots):
                 number = node._sequence_nr()
                 layer = self._turns[bisect_right(starts, number) - 1][1]
+                self._walked(number, older=layer == OLDER)
                 for tensor in held_by(node):
                     self.pieces.add(tensor, "activation", layer, number)
                 if number > last.get(layer, -1):
@@ -412,6 +462,20 @@ class Weighing:
         except AttributeError as error:
             self.notes.append(f"activations: this torch does not tell what a graph holds ({error})")
         self.spent_ns += time.monotonic_ns() - began
+
+    def _walked(self, number: int, *, older: bool) -> None:
+        """The backward that begins goes through this node."""
+        turn = self.given.turn
+        if older:
+            if turn not in self.older:
+                self.older.append(turn)
+            return
+        self.given.walk(number)
+        place = bisect_right(self._models_from, number) - 1
+        if place >= 0 and number < self._models_called[place].end:
+            turns = self._models_called[place].walked
+            if not turns or turns[-1] != turn:
+                turns.append(turn)
 
     def tick(self) -> None:
         """A moment to read at, unless the last one was just before."""

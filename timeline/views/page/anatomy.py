@@ -7,7 +7,15 @@ from timeline.analysis.types import Analysis
 from timeline.recording.anatomy import WeighedLayer
 from timeline.units import format_bytes
 from timeline.views.page.words import escaped
-from timeline.views.parts import LABELS, at_the_peak, colors, share_unexplained, stack, which
+from timeline.views.parts import (
+    LABELS,
+    at_the_peak,
+    colors,
+    how_to_lower_it,
+    share_unexplained,
+    stack,
+    which,
+)
 from timeline.views.tensors import tensor
 
 _WHY = {
@@ -95,6 +103,7 @@ def _parts(analysis: Analysis, anatomy: Anatomized) -> str:
     blocks = "".join(_table(each, analysis, each is first) for each in anatomy.phases)
     weighed = anatomy.weighed
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in weighed.not_counted)]
+    notes += filter(None, [how_to_lower_it(anatomy)])
     told = "".join(f'<p class="note">{escaped(each)}</p>' for each in notes)
     return (
         '<section class="card" id="anatomy" aria-label="What the peaks are made of">'
