@@ -57,7 +57,9 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
         return out
     held = _held(weighed, phase)
     if held is not None:
-        out |= {"activation": held.activation, "temporary": held.temporary}
+        out["activation"] = held.activation
+        if not phase.path.endswith("loss"):  # no layer is under way, and a loss has no formula
+            out["temporary"] = held.temporary
         if weighed.trained:
             out["gradient"] = held.gradient
     return out

@@ -114,13 +114,14 @@ def _phase(
         rise = max(after.most - at.held, 0) if after is not at else 0
         known = _told(pieces, untold, at) - _told(pieces, untold, first)
         loose = at.held - first.held - known
-        # Of what was asked for since the tick, that is named which is there at the next one.
-        later, left = _held(pieces, after), rise
+        # What nothing is known of yet, or was asked for since the tick, is named as at the next one:
+        # what a layer returned is an activation once the next layer's node saves it.
+        later, left = _held(pieces, after), max(loose, 0) + rise
         for name in ("activation", "gradient", "optimizer_state"):
             named = min(max(later[name] - held[name], 0), left)
             held[name] += named
             left -= named
-        held["temporary"] = max(loose, 0) + left
+        held["temporary"] = left
     return {
         "phase": call.number,
         "path": call.path,
@@ -144,7 +145,7 @@ def _phase(
 
 
 def _asked(weighing: Weighing, tick: Tick) -> int:
-    """Bytes of the inputs that the program had then, by their shapes: of those that no model made.
+    """Bytes of the inputs that the program had then, by their shapes.
 
     Of earlier micro-steps it may have kept them or not, which is for itself to decide.
     """

@@ -322,11 +322,8 @@ class Weighing:
                 self.notes.append(note)
 
     def _is_given(self, tensor: Any, piece: Piece) -> None:
-        if tensor.grad_fn is not None:
-            piece.of_graph = NEVER
-            return
         # It may have been detached from what made it: then a node from before this saves it.
-        piece.of_graph = self._sequence()
+        piece.of_graph = self._sequence() if tensor.grad_fn is None else NEVER
         self.asked.append((piece, tensor.numel() * tensor.element_size()))
 
     def _look_at_gradients(self) -> None:
