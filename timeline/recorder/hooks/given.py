@@ -37,6 +37,7 @@ class Given:
         settings: by layer, its settings.
         walked: of each call the turns whose backward goes through it; what it saved is given back
             in the last of these.
+        trains: by layer, whether it has parameters of its own that want gradients.
         turn: counts backwards.
     """
 
@@ -50,6 +51,7 @@ class Given:
         self.calls: list[list[Any]] = []
         self.settings: dict[int, dict[str, Any]] = {}
         self.walked: list[list[int]] = []
+        self.trains: dict[int, bool] = {}
         self.turn = 0
         self._begins: list[int] = []
         self._ends: list[int] = []
@@ -77,8 +79,10 @@ class Given:
         parameters = [
             each for each in (module.__dict__.get("_parameters") or {}).values() if each is not None
         ]
-        if not tensor.requires_grad and not any(each.requires_grad for each in parameters):
+        trains = any(each.requires_grad for each in parameters)
+        if not tensor.requires_grad and not trains:
             return UNKNOWN
+        self.trains[layer] = trains
         storage = tensor.untyped_storage()
         home = type(module).__module__.startswith(_HOME)
         plain = home and self._is_plain(module, tensor, parameters, args, kwargs)

@@ -56,9 +56,12 @@ def write(
     began = time.monotonic_ns()
     table = Table(weighing)
     untold = _saved_outside(weighing)
+    walked = _walked(weighing)
     phases = {
         id(call): [
-            _phase(call, pair, pieces, untold, table, weighing) for pair in _candidates(call.ticks)
+            _phase(call, pair, pieces, untold, table, weighing)
+            | {"reached": _reached(call, pieces, pair, weighing.given, walked)}
+            for pair in _candidates(call.ticks)
         ]
         for call, pieces in _in_turn(weighing)
     }
@@ -134,7 +137,6 @@ def _phase(
         "rise": rise,
         "stays": None if rise is None else (after.held or 0) - (at.held or 0),
         "turn": call.turn,
-        "reached": _reached(call, pieces, at, after, weighing.given),
         "first": call.first,
         "asked": _asked(weighing, first),
         "stood": table.pairs(call.stood),
@@ -156,23 +158,38 @@ def _asked(weighing: Weighing, tick: Tick) -> int:
     )
 
 
-def _reached(call: Call, pieces: list[Any], at: Tick, after: Tick, given: Given) -> int:
+def _reached(
+    call: Call, pieces: list[Any], pair: Pair, given: Given, walked: list[list[int]]
+) -> int:
     """The call of a layer that is under way at the peak, or whose backward is.
 
     How far a backward has come is told by what it has given back and what it still has. The
-    program may hold some of that, and a layer may give its own back bit by bit.
+    program may hold some of that, and a layer may give its own back bit by bit. Of what waits for
+    another backward nothing is told; and of the first layers, which save the step's inputs alone,
+    by whether they have their gradients.
     """
+    at, after = pair
     if not call.path.endswith("backward"):
         return given.before(after.sequence)
-    began = call.ticks[0].read["t"]
-    saved = [each for each in pieces if each.sequence >= 0]
-    gone = [each.sequence for each in saved if began < each.died_ns <= at.read["t"]]
-    there = [each.sequence for each in saved if each.died_ns > at.read["t"]]
-    last = given.before(call.ticks[0].sequence)
-    return min(
-        given.of(max(there)) if there else UNKNOWN,
-        given.of(min(gone)) if gone else last,
-    )
+    began, now = call.ticks[0].read["t"], at.read["t"]
+    gone, there = [], []
+    for each in pieces:
+        number = given.of(each.sequence) if each.sequence >= 0 else UNKNOWN
+        if number < 0 or call.turn not in walked[number]:
+            continue
+        if each.died_ns > now:
+            there.append(number)
+        elif each.died_ns > began:
+            gone.append(number)
+    last = min(gone) if gone else given.before(call.ticks[0].sequence)
+    if there:
+        return min(max(there), last)
+    made = {each.layer for each in pieces if each.category == "gradient" and each.born_ns <= now}
+    without = {layer for layer, has in given.trains.items() if has} - made - set(call.stood)
+    for number in range(last - 1, -1, -1):
+        if call.turn in walked[number] and given.calls[number][0] in without:
+            return number
+    return UNKNOWN
 
 
 def _candidates(ticks: list[Tick]) -> list[Pair]:
