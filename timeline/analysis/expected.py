@@ -12,6 +12,9 @@ from timeline.analysis.formulas import Held, Turn
 from timeline.recording.anatomy import Anatomy, Trained, WeighedPhase
 from timeline.recording.types import UNKNOWN
 
+_MOST = 100
+"""Calls of layers between two moments, of which each is tried."""
+
 _STEP = 4
 """Bytes of the tensor that counts steps: one float32 a parameter (torch.optim.adam and others)."""
 
@@ -84,7 +87,10 @@ def _held(weighed: Anatomy, phase: WeighedPhase) -> Held | None:
         return None
     stood = dict(phase.stood or ())
     if phase.path.endswith("backward"):
-        return turn.backward(phase.reached, stood)
+        # Where several layers' backwards lie between two moments, the peak is where most is held.
+        past = phase.reached if phase.past is None else phase.past
+        calls = range(phase.reached, max(min(past, phase.reached), phase.reached - _MOST) - 1, -1)
+        return max((turn.backward(call, stood) for call in calls), key=Held.total)
     forward = turn.forward(phase.reached)
     return Held(forward.activation, sum(stood.values()), forward.temporary)
 

@@ -43,6 +43,10 @@ class Held:
     gradient: int
     temporary: int
 
+    def total(self) -> int:
+        """All of these."""
+        return self.activation + self.gradient + self.temporary
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -133,10 +137,18 @@ class Turn:
         # Of a layer that was called several times the gradients are summed before they are in
         # ``.grad``; and where there is one to add to, the new one stands beside it.
         loose += sum(map(self._parameter, done & waiting))
-        if under is not None and (under in stood or under in done):
+        made = done - waiting
+        if under is not None and under not in stood and self._is_last(under, reached):
+            made = made | {under}
+        elif under is not None and (under in stood or under in done):
             loose += self._parameter(under)
-        there = {**stood, **{layer: self._parameter(layer) for layer in done - waiting}}
+        there = {**stood, **{layer: self._parameter(layer) for layer in made}}
         return Held(left, sum(there.values()), loose)
+
+    def _is_last(self, layer: int, reached: int) -> bool:
+        """Whether no other call of the layer waits for this backward."""
+        calls = [each for each in self._steps if each.through and each.layer == layer]
+        return sum(each.call <= reached for each in calls) == 1
 
     def _parameter(self, layer: int) -> int:
         return self._weighed.layers[layer].parameter

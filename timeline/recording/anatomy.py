@@ -66,8 +66,9 @@ class WeighedPhase:
         begin, end: its first and last moment; where they were not kept, all is unknown.
         turn: how many backwards of the step had ended before it began.
         first: the number of the first call of a layer in it; ``UNKNOWN`` where not kept.
-        reached: the call of a layer that was under way at the peak, or whose backward was;
-            ``UNKNOWN`` before the first one.
+        reached: the call of a layer that was under way at ``at``, or whose backward was;
+            ``UNKNOWN`` before the first one. In forward that at ``after``.
+        past: the same at ``after``; the peak was between. None where not kept.
         asked: bytes of the inputs that the program had as it began, by their shapes; None where not
             kept.
         stood: (number of the layer, bytes of parameters) of those that had a gradient as it began;
@@ -94,6 +95,7 @@ class WeighedPhase:
     end: Moment = NO_MOMENT
     turn: int = 0
     reached: int = UNKNOWN
+    past: int | None = None
     first: int = UNKNOWN
     asked: int | None = None
     stood: tuple[tuple[int, int], ...] | None = None
@@ -405,6 +407,7 @@ def _phase(document: Document) -> WeighedPhase:
         end=_moment(document.inner("end")),
         turn=document.integer("turn", 0),
         reached=document.integer("reached", UNKNOWN, UNKNOWN),
+        past=document.integer("past", None, UNKNOWN),
         first=document.integer("first", UNKNOWN, UNKNOWN),
         asked=document.integer("asked", None, 0, SIZE_LIMIT),
         stood=_pairs(document, "stood") if "stood" in document.found else None,

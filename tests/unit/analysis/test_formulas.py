@@ -82,10 +82,11 @@ def test_a_view_is_what_it_was_made_of():
 def test_backward_makes_gradients_from_the_last_layer_on():
     turn = Turn(weighed(), 0)
     hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
-    assert turn.backward(2, {}) == Held(hidden, 0, result + hidden)
+    # A product's backward has all of these before it lets go of the first.
+    assert turn.backward(2, {}) == Held(hidden, 4 * 64 * 16, result + hidden)
     assert turn.backward(1, {}) == Held(hidden, 4 * 64 * 16, 2 * hidden)
     # Of the input there is no gradient.
-    assert turn.backward(0, {}) == Held(0, 4 * 64 * 16, hidden)
+    assert turn.backward(0, {}) == Held(0, 4 * (32 * 64 + 64 * 16), hidden)
     assert turn.backward(-1, {}) == Held(0, 4 * (32 * 64 + 64 * 16), 0)
 
 
@@ -109,8 +110,8 @@ def test_a_layer_that_is_called_twice_has_its_gradients_summed_first():
     half = turn.backward(2, {})
     hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
     # The second call of each is done, and its gradients wait; of the first the last one is made.
-    assert half.gradient == 0
-    assert half.temporary == result + hidden + FIRST + SECOND + SECOND
+    assert half.gradient == SECOND
+    assert half.temporary == result + hidden + FIRST + SECOND
     assert turn.backward(-1, {}).gradient == FIRST + SECOND
 
 
@@ -135,6 +136,15 @@ def test_where_no_backward_goes_through_there_is_no_figure():
     older = replace(weighed(), older=(0,))
     assert "activation" not in expected(older, PHASE)
     assert "activation" in expected(weighed(), replace(forward, stood=()))
+
+
+def test_between_two_moments_the_call_with_most_counts():
+    both = replace(PHASE, reached=2, past=0)
+    found = expected(weighed(), both)
+    # The first product's gradient is the largest, and stands beside the second one's.
+    assert found["gradient"] == FIRST + SECOND
+    assert found["temporary"] == 4 * BATCH * 64
+    assert expected(weighed(), replace(PHASE, reached=2, past=2))["gradient"] == SECOND
 
 
 def test_each_phase_has_its_own_expectation():

@@ -60,7 +60,10 @@ def write(
     phases = {
         id(call): [
             _phase(call, pair, pieces, untold, table, weighing)
-            | {"reached": _reached(call, pieces, pair, weighing.given, walked)}
+            | {
+                name: _reached(call, pieces, tick, pair[1], weighing.given, walked)
+                for name, tick in (("reached", pair[0]), ("past", pair[1]))
+            }
             for pair in _candidates(call.ticks)
         ]
         for call, pieces in _in_turn(weighing)
@@ -117,14 +120,17 @@ def _phase(
         rise = max(after.most - at.held, 0) if after is not at else 0
         known = _told(pieces, untold, at) - _told(pieces, untold, first)
         loose = at.held - first.held - known
-        # What nothing is known of yet, or was asked for since the tick, is named as at the next one:
-        # what a layer returned is an activation once the next layer's node saves it.
-        later, left = _held(pieces, after), max(loose, 0) + rise
+        # Of what was asked for since the tick, that is named which is there at the next one. What a
+        # layer returned is an activation, too, once the next layer's node saves it.
+        later, left = _held(pieces, after), rise
         for name in ("activation", "gradient", "optimizer_state"):
-            named = min(max(later[name] - held[name], 0), left)
-            held[name] += named
+            more = max(later[name] - held[name], 0)
+            named = min(more, left)
+            earlier = min(more - named, max(loose, 0)) if name == "activation" else 0
+            held[name] += named + earlier
             left -= named
-        held["temporary"] = left
+            loose -= earlier
+        held["temporary"] = max(loose, 0) + left
     return {
         "phase": call.number,
         "path": call.path,
@@ -159,16 +165,15 @@ def _asked(weighing: Weighing, tick: Tick) -> int:
 
 
 def _reached(
-    call: Call, pieces: list[Any], pair: Pair, given: Given, walked: list[list[int]]
+    call: Call, pieces: list[Any], at: Tick, after: Tick, given: Given, walked: list[list[int]]
 ) -> int:
-    """The call of a layer that is under way at the peak, or whose backward is.
+    """The call of a layer that is under way then, or whose backward is.
 
     How far a backward has come is told by what it has given back and what it still has. The
     program may hold some of that, and a layer may give its own back bit by bit. Of what waits for
     another backward nothing is told; and of the first layers, which save the step's inputs alone,
     by whether they have their gradients.
     """
-    at, after = pair
     if not call.path.endswith("backward"):
         return given.before(after.sequence)
     began, now = call.ticks[0].read["t"], at.read["t"]
