@@ -88,9 +88,14 @@ def _held(weighed: Anatomy, phase: WeighedPhase) -> Held | None:
     stood = dict(phase.stood or ())
     if phase.path.endswith("backward"):
         # Where several layers' backwards lie between two moments, the peak is where most is held.
-        past = phase.reached if phase.past is None else phase.past
-        calls = range(phase.reached, max(min(past, phase.reached), phase.reached - _MOST) - 1, -1)
-        return max((turn.backward(call, stood) for call in calls), key=Held.total)
+        # It is named as where it is weighed: activations are those of the first moment, and what
+        # the second one knows as gradients are gradients.
+        first, past = phase.reached, phase.reached if phase.past is None else phase.past
+        calls = range(first, max(min(past, first - 1), first - _MOST), -1)
+        most = max(turn.backward(call, stood).total() for call in calls)
+        saved = turn.backward(first, stood).activation
+        gradient = min(turn.backward(past, stood).gradient, most - saved)
+        return Held(saved, gradient, most - saved - gradient)
     forward = turn.forward(phase.reached)
     return Held(forward.activation, sum(stood.values()), forward.temporary)
 

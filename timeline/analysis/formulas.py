@@ -36,7 +36,8 @@ class Held:
     Attributes:
         activation: saved for backward.
         gradient: of parameters.
-        temporary: what the layer under way is given and returns, or the gradients of these.
+        temporary: what the layer under way is given and returns, or the gradients of these and of
+            its parameters.
     """
 
     activation: int
@@ -135,20 +136,12 @@ class Turn:
             if self._weighed.layers[step.layer].kind in _ONE_MORE:
                 loose += step.given_bytes
         # Of a layer that was called several times the gradients are summed before they are in
-        # ``.grad``; and where there is one to add to, the new one stands beside it.
+        # ``.grad``; and the one that is being made stands beside those.
         loose += sum(map(self._parameter, done & waiting))
-        made = done - waiting
-        if under is not None and under not in stood and self._is_last(under, reached):
-            made = made | {under}
-        elif under is not None and (under in stood or under in done):
+        if under is not None:
             loose += self._parameter(under)
-        there = {**stood, **{layer: self._parameter(layer) for layer in made}}
+        there = {**stood, **{layer: self._parameter(layer) for layer in done - waiting}}
         return Held(left, sum(there.values()), loose)
-
-    def _is_last(self, layer: int, reached: int) -> bool:
-        """Whether no other call of the layer waits for this backward."""
-        calls = [each for each in self._steps if each.through and each.layer == layer]
-        return sum(each.call <= reached for each in calls) == 1
 
     def _parameter(self, layer: int) -> int:
         return self._weighed.layers[layer].parameter

@@ -83,10 +83,10 @@ def test_backward_makes_gradients_from_the_last_layer_on():
     turn = Turn(weighed(), 0)
     hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
     # A product's backward has all of these before it lets go of the first.
-    assert turn.backward(2, {}) == Held(hidden, 4 * 64 * 16, result + hidden)
+    assert turn.backward(2, {}) == Held(hidden, 0, result + hidden + 4 * 64 * 16)
     assert turn.backward(1, {}) == Held(hidden, 4 * 64 * 16, 2 * hidden)
     # Of the input there is no gradient.
-    assert turn.backward(0, {}) == Held(0, 4 * (32 * 64 + 64 * 16), hidden)
+    assert turn.backward(0, {}) == Held(0, 4 * 64 * 16, hidden + 4 * 32 * 64)
     assert turn.backward(-1, {}) == Held(0, 4 * (32 * 64 + 64 * 16), 0)
 
 
@@ -110,8 +110,8 @@ def test_a_layer_that_is_called_twice_has_its_gradients_summed_first():
     half = turn.backward(2, {})
     hidden, result = 4 * BATCH * 64, 4 * BATCH * 16
     # The second call of each is done, and its gradients wait; of the first the last one is made.
-    assert half.gradient == SECOND
-    assert half.temporary == result + hidden + FIRST + SECOND
+    assert half.gradient == 0
+    assert half.temporary == result + hidden + FIRST + SECOND + SECOND
     assert turn.backward(-1, {}).gradient == FIRST + SECOND
 
 
@@ -139,12 +139,16 @@ def test_where_no_backward_goes_through_there_is_no_figure():
 
 
 def test_between_two_moments_the_call_with_most_counts():
-    both = replace(PHASE, reached=2, past=0)
+    both = replace(PHASE, reached=2, past=-1)
     found = expected(weighed(), both)
-    # The first product's gradient is the largest, and stands beside the second one's.
+    # The first product's gradient is the largest, and stands beside the second one's. What is
+    # saved at the first moment has been given back by then, and its place is taken.
     assert found["gradient"] == FIRST + SECOND
-    assert found["temporary"] == 4 * BATCH * 64
-    assert expected(weighed(), replace(PHASE, reached=2, past=2))["gradient"] == SECOND
+    assert found["activation"] == 4 * BATCH * 64
+    assert found["temporary"] == 0
+    one = expected(weighed(), replace(PHASE, reached=2, past=2))
+    assert one["gradient"] == 0
+    assert one["temporary"] == 4 * BATCH * (64 + 16) + SECOND
 
 
 def test_each_phase_has_its_own_expectation():
