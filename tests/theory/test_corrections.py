@@ -55,6 +55,23 @@ def test_norms_of_rows_and_groups_of_16_bits_are_exact(kind, mixed):
     assert told.categories["activation"] == saved_for_backward(model, inputs)
 
 
+def test_gradients_of_groups_of_16_bits_are_followed_as_their_kernel_makes_them():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from timeline.theory.corrections import ran
+
+    forward = torch.ops.aten.native_group_norm.default
+    backward = torch.ops.aten.native_group_norm_backward.default
+    source, weight = torch.randn(4, 8, 30, dtype=torch.bfloat16), torch.ones(8)
+    _, mean, inverse = forward(source, weight, weight, 4, 8, 30, 2, 1e-5)
+    given = (source, source, mean, inverse, weight)
+    real = backward(*given, 4, 8, 30, 2, [True, True, True])
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(each) for each in given]
+        fake = ran(backward, (*fakes, 4, 8, 30, 2, [True, True, True]), None, lambda _: None)
+    assert [each.dtype for each in fake] == [each.dtype for each in real]
+
+
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 def test_what_a_bag_of_embeddings_saves_is_exact(mode):
     model, tokens = nn.EmbeddingBag(100, 6, mode=mode), torch.arange(12).view(3, 4)

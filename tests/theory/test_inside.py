@@ -79,6 +79,47 @@ def convolutions():
             out.backward(torch.ones_like(out))
 
 
+def ends():
+    """What a model may end in: the gradient of its sum is one number seen many times."""
+    images = torch.randn(8, 32, 48, 48, requires_grad=True)
+    for layer in (
+        nn.Conv2d(32, 48, 3),
+        nn.Conv2d(32, 32, 3, groups=32),
+        nn.Conv2d(32, 64, 3, groups=4),
+        nn.ConvTranspose2d(32, 16, 2, 2),
+        nn.ConvTranspose2d(32, 8, 4, 2, 1),
+        nn.ConvTranspose2d(32, 32, 3, 1, 1),
+        nn.ConvTranspose2d(32, 64, 2, 2, groups=4),
+        nn.Upsample(scale_factor=2),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.Upsample(scale_factor=1.2, mode="bilinear"),
+        nn.Upsample(scale_factor=2, mode="bicubic"),
+        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
+        nn.GroupNorm(4, 32),
+        nn.Softmax(1),
+        nn.LogSoftmax(1),
+        nn.GELU(),
+        nn.PixelShuffle(2),
+        nn.ReflectionPad2d(1),
+        nn.ReplicationPad2d(1),
+        nn.Unfold(3),
+    ):
+        layer(images).sum().backward()
+    last = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    nn.Conv2d(32, 48, 3).to(memory_format=torch.channels_last)(last).sum().backward()
+    functional.mse_loss(images, torch.zeros_like(images)).backward()
+    functional.binary_cross_entropy_with_logits(images, torch.zeros_like(images)).backward()
+    volumes = torch.randn(2, 16, 12, 24, 24, requires_grad=True)
+    for layer in (
+        nn.Conv3d(16, 24, 3),
+        nn.ConvTranspose3d(16, 16, 2, 2),
+        nn.MaxPool3d(2),
+        nn.Upsample(scale_factor=2, mode="trilinear"),
+    ):
+        layer(volumes).sum().backward()
+
+
 def recurrent():
     for steps, batch, width, hidden in ((50, 16, 64, 128), (20, 8, 100, 60), (30, 8, 512, 256)):
         layer = nn.LSTM(width, hidden)
@@ -116,7 +157,14 @@ def at_once():
 
 
 @pytest.mark.parametrize(
-    ("run", "within"), [(at_once, 0.01), (convolutions, 1 / 3), (recurrent, 0.02), (of_rows, 0.01)]
+    ("run", "within"),
+    [
+        (at_once, 0.01),
+        (convolutions, 1 / 3),
+        (ends, 0.02),
+        (recurrent, 0.02),
+        (of_rows, 0.01),
+    ],
 )
 def test_an_operator_holds_inside_what_the_rule_says(run, within):
     seen = list(inside(run))

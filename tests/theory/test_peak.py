@@ -141,3 +141,27 @@ def test_an_inference_has_one_phase():
     told = timeline.breakdown(torch.nn.Linear(3, 4), inputs=(3,), train=False)
     assert [each.phase for each in told.phases] == ["forward"]
     assert timeline.breakdown(torch.nn.Linear(3, 4)).phases == ()
+
+
+@pytest.mark.skipif(not known_here(), reason="what kernels copy is known of x86 with AVX-512")
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda: torch.nn.Conv2d(32, 32, 3),
+        lambda: torch.nn.Upsample(scale_factor=2),
+        lambda: torch.nn.ConvTranspose2d(32, 16, 2, 2),
+        lambda: torch.nn.Softmax(1),
+    ],
+    ids=["convolution", "upsampling", "transposed", "softmax"],
+)
+def test_the_peak_is_the_allocators_whatever_layer_a_model_ends_in(end):
+    """The gradient of the outputs' sum is one number seen many times, which kernels copy."""
+
+    def make():
+        return torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.ReLU(), end())
+
+    told = timeline.breakdown(make, "sgd,lr=0.001", (16, 64, 64), batch=8)
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    truth = true_peak(model, optimizer, torch.randn(8, 16, 64, 64))
+    assert told.peak.bytes == pytest.approx(truth, rel=0.005)

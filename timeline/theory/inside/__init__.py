@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
-from timeline.theory.inside import attention, convolutions, products, recurrent
+from timeline.theory.inside import attention, convolutions, products, recurrent, rows
 
 __all__ = ["held_inside", "known_here"]
 
-_RULES = {**products.RULES, **convolutions.RULES, **attention.RULES, **recurrent.RULES}
+_RULES = {
+    **products.RULES,
+    **rows.RULES,
+    **convolutions.RULES,
+    **attention.RULES,
+    **recurrent.RULES,
+}
 
 
 def known_here() -> bool:

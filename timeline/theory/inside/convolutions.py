@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import torch
 
-from timeline.theory.inside.sizes import Rule, size_of
+from timeline.theory.inside.sizes import Rule, lies_in_order, size_of
 
 aten = torch.ops.aten
 
@@ -15,102 +16,170 @@ LANES = 16
 """oneDNN keeps channels in blocks of 16 (nChw16c), and fills up the last one."""
 
 
-def _blocks(channels: int) -> int:
-    return -(-channels // LANES) * LANES
+def _blocks(channels: int, lanes: int = LANES) -> int:
+    return -(-channels // lanes) * lanes
+
+
+def _few(channels: int) -> int:
+    """Channels of an image that is copied for its weights' gradient: RGB is read as it is."""
+    if channels in (1, 3):
+        return 0
+    return _blocks(channels, 8 if channels < LANES else LANES)
+
+
+def _images(batch: int, channels: int, places: Sequence[int], element: int) -> int:
+    return batch * channels * prod(places) * element
 
 
 def _by_channel_last(tensor: torch.Tensor) -> bool:
-    if tensor.dim() != 4 or tensor.is_contiguous():
-        return False
-    return bool(tensor.is_contiguous(memory_format=torch.channels_last))
+    return not tensor.is_contiguous() and lies_in_order(tensor)
 
 
 class _Convolution:
     """What a convolution's tensors take in oneDNN's layouts; sizes are bytes.
 
     Attributes:
-        reorders: whether input and output are copied into blocks of channels, and back.
+        last: whether channels lie last: then images are read and written as they are.
+        copied: what is copied before all, because it lies in another order than the rest; it
+            stays until the end (aten/src/ATen/native/mkldnn/Conv.cpp). A gradient that is one
+            number seen many times, as that of a sum, is such a one.
+        reorders: whether images are copied into blocks of channels, and back.
+        again: whether they are for the weights' gradient, too.
         source, weight, result: the copies.
         columns: where oneDNN is not used, the unfolded input (ConvolutionMM2d.cpp).
     """
 
-    def __init__(self, source: torch.Tensor, weight: torch.Tensor, output: Any, args: Any) -> None:
+    def __init__(
+        self,
+        source: torch.Tensor,
+        weight: torch.Tensor,
+        output: Any,
+        args: Any,
+        *more: torch.Tensor,
+    ) -> None:
         # Arguments of aten.convolution from the stride on.
-        stride, _, _, transposed, _, groups = args[:6]
-        self.element = source.element_size()
+        stride, _, _, self.transposed, _, groups = args[:6]
+        element: int = source.element_size()
+        self.element = element
         self.groups = groups
         outputs, own, *kernel = weight.shape
-        channels = source.shape[1]
-        if transposed:
+        batch, channels, *places = source.shape
+        if self.transposed:
             outputs, own = own * groups, outputs // groups
-        self.kernel = kernel
         self.pointwise = prod(kernel) == 1
         self.stride = prod(stride)
-        batch, out_channels, *places = output.shape
+        # A transposed one that oneDNN does as the gradient of a convolution.
+        self.as_gradient = self.stride == 1 or (groups > 1 and own % LANES != 0)
+        _, out_channels, *out_places = output.shape
         # use_mkldnn in Convolution.cpp: small single images go by unfolding and BLAS.
         large = batch > 1 or groups > 1 or source.numel() > 20480
-        self.by_blas = self.element == 4 and not (large or all(k > 3 for k in kernel))
+        self.by_blas = element == 4 and not (large or all(k > 3 for k in kernel))
         self.columns = 0
-        if self.by_blas:
-            plain = self.pointwise and all(s == 1 for s in stride)
-            self.columns = 0 if plain else own * prod(kernel) * prod(places) * self.element
-        depthwise = own == 1 and groups > 1
-        whole_groups = depthwise or groups == 1 or (own % LANES == 0)
-        self.reorders = (
-            not self.by_blas and whole_groups and not _by_channel_last(source) and not transposed
-        )
-        few = groups == 1 and channels < LANES  # the first layer: its images are read as they are
-        if depthwise:
+        if self.by_blas and self.transposed:
+            self.columns = outputs * prod(kernel) * prod(places) * element
+        elif self.by_blas and not (self.pointwise and all(s == 1 for s in stride)):
+            self.columns = own * prod(kernel) * prod(out_places) * element
+        self.last = _by_channel_last(source) or _by_channel_last(weight)
+        given = (source, weight, *more)
+        self.copied = sum(size_of(each) for each in given if not self._lies_well(each))
+        self.depthwise = own == 1 and groups > 1
+        whole = self.depthwise or groups == 1 or own % 4 == 0
+        self.reorders = not self.by_blas and not self.last and whole
+        again = own % 8 == 0 or (self.depthwise and not self.transposed)
+        self.again = self.reorders and (groups == 1 or again)
+        # The first layer: its images are read as they are.
+        few = groups == 1 and channels < LANES
+        few_out = groups == 1 and out_channels < LANES
+        if self.depthwise:
             numbers = _blocks(groups) * prod(kernel)
         elif groups > 1:
             numbers = weight.numel()
         else:
             numbers = _blocks(outputs) * (own if few else _blocks(own)) * prod(kernel)
-        self.weight = 0 if self.by_blas else numbers * self.element
-        self.source = 0
-        self.result = 0
-        if self.reorders:
-            if not few:
-                self.source = batch * _blocks(channels) * prod(source.shape[2:]) * self.element
-            self.result = batch * _blocks(out_channels) * prod(places) * self.element
+            if self.transposed and not self.as_gradient:
+                numbers = _blocks(outputs) * own * prod(kernel)
+        self.weight = 0 if self.by_blas else numbers * element
+        self.weight_back = self.weight
+        if self.transposed and groups == 1 and not self.by_blas:
+            back = _blocks(own) * (outputs if few_out else _blocks(outputs))
+            self.weight_back = back * prod(kernel) * element
+        self.source: int = 0
+        self.result: int = 0
+        self.back: int = 0
+        self.source_again = self.result_again = self.result_back = 0
+        if not self.reorders:
+            return
+        self.back = _images(batch, _blocks(channels), places, element)
+        self.result = _images(batch, _blocks(out_channels), out_places, element)
+        self.source = 0 if few else self.back
+        self.result_back = 0 if few_out and self.transposed else self.result
+        if self.again:
+            kept = _few(channels) if few else _blocks(channels)
+            self.source_again = _images(batch, kept, places, element)
+            kept = _few(out_channels) if few_out and self.transposed else _blocks(out_channels)
+            self.result_again = _images(batch, kept, out_places, element)
+
+    def _lies_well(self, tensor: torch.Tensor) -> bool:
+        if not self.last:
+            return bool(tensor.is_contiguous())
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}[tensor.dim()]
+        return bool(tensor.is_contiguous(memory_format=last))
 
 
 def _convolution(args: Any, out: Any) -> int:
     source, weight = args[:2]
     one = _Convolution(source, weight, out, args[3:])
     if one.by_blas:
-        return one.columns
+        return one.copied + one.columns
+    if one.transposed:
+        return one.copied + _transposed(source, out, one)
     inside = one.source + one.weight + one.result - (size_of(out) if one.reorders else 0)
     if one.element == 2 and one.pointwise:
         inside += size_of(source) // one.stride  # oneDNN gathers the rows of its product
     # At last the result is copied from the blocks.
-    return max(inside, one.result)
+    return one.copied + max(inside, one.result)
+
+
+def _transposed(source: torch.Tensor, out: torch.Tensor, one: _Convolution) -> int:
+    returned = size_of(out)
+    if one.as_gradient:
+        # It is written to another place and then biased.
+        inside = one.result + one.back + one.weight + one.result
+        return max(inside - returned, one.result) if one.reorders else one.weight
+    # An image for each thread, filled up at its sides; channels lie last in all, and the result
+    # is copied twice.
+    _, channels, *places = source.shape
+    sides = prod(_blocks(side) if side > 1 else 1 for side in places)
+    threads = torch.get_num_threads()
+    scratch: int = threads * (channels // one.groups * sides * one.element + 14424)
+    if one.last:
+        return scratch + one.weight
+    return max(scratch + size_of(source) + one.weight, 2 * returned)
 
 
 def _convolution_backward(args: Any, out: Any) -> int:
     """First the gradient of the input, then that of the weight, each in blocks."""
     gradient, source, weight = args[:3]
-    one = _Convolution(source, weight, gradient, args[4:])
+    one = _Convolution(source, weight, gradient, args[4:], gradient)
     if one.by_blas:
-        return one.columns
+        return one.copied + one.columns
     to_source, to_weight = (each is not None for each in out[:2])
     results = sum(size_of(each) for each in out if each is not None)
     most = 0
     if to_source:
-        back = one.source
-        if one.reorders and not back:  # an image is read as it is, but not its gradient
-            back = size_of(source) // source.shape[1] * LANES
-        inside = one.result + one.weight + back + (0 if one.reorders else size_of(out[0]))
+        back = one.back
+        inside = one.result_back + one.weight_back + back
+        inside += 0 if one.reorders else size_of(out[0])
         most = max(inside, back + size_of(out[0]))
     if to_weight:
         before = size_of(out[0]) if to_source else 0
-        held = before + one.source + one.result + one.weight
+        held = before + one.source_again + one.result_again + one.weight_back
         if one.element == 2:
             held += _weight_in_bf16(source, gradient, one)
         # Images in blocks are gone when the weight's gradient is copied from its own.
-        copying = before if one.reorders else held - one.weight
-        most = max(most, held, copying + one.weight + size_of(out[1]))
-    return most - results
+        copying = before if one.again else held - one.weight_back
+        most = max(most, held, copying + one.weight_back + size_of(out[1]))
+    return one.copied + most - results
 
 
 def _weight_in_bf16(source: torch.Tensor, gradient: torch.Tensor, one: _Convolution) -> int:

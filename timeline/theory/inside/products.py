@@ -56,16 +56,6 @@ def _in_one_piece(matrices: torch.Tensor) -> bool:
     return bool(matrices.is_contiguous() or matrices.mT.is_contiguous())
 
 
-def _read_in_rows(*which: int) -> Rule:
-    """The kernel wants these arguments contiguous, and copies those that are not."""
-
-    def rule(args: Any, out: Any) -> int:
-        given = (args[i] for i in which if isinstance(args[i], torch.Tensor))
-        return sum(size_of(each) for each in given if not each.is_contiguous())
-
-    return rule
-
-
 def _batch_norm_backward(args: Any, out: Any) -> int:
     # Where both are contiguous it makes one more tensor as large as the input
     # (aten/src/ATen/native/Normalization.cpp).
@@ -86,7 +76,4 @@ RULES: dict[Any, Rule] = {
     aten.baddbmm.default: _products(1),
     aten.native_batch_norm_backward.default: _batch_norm_backward,
     aten.mean.dim: _mean,
-    aten.native_layer_norm.default: _read_in_rows(0),
-    aten.native_layer_norm_backward.default: _read_in_rows(0, 1),
-    aten.embedding_dense_backward.default: _read_in_rows(0),
 }
