@@ -288,3 +288,27 @@ def test_off_linux_auto_is_psutil_and_linux_is_a_sentence(monkeypatch):
     assert resolve("auto") == "psutil"
     with pytest.raises(UsageError, match="choose auto or psutil"):
         resolve("linux")
+
+
+@linux
+def test_a_samples_time_is_after_all_that_it_read_also_where_it_had_to_search(monkeypatch):
+    asked = []
+    read = os.pread
+
+    def pread(*arguments):
+        asked.append("read")
+        return read(*arguments)
+
+    def now():
+        asked.append("time")
+        return time.monotonic_ns()
+
+    probe = LinuxProbe(os.getpid(), exact=False, now=now)
+    monkeypatch.setattr(os, "pread", pread)
+    try:
+        for reads in (2, 1):  # first it searches; then it knows where to look
+            asked.clear()
+            assert probe.read() is not None
+            assert (asked.count("read"), asked[0], asked[-1]) == (reads, "time", "time")
+    finally:
+        probe.close()

@@ -101,6 +101,7 @@ class LinuxProbe:
                     rss, high = int(both[4]), int(both[1])
                 else:
                     rss, high = self._find(os.pread(self._status, STATUS_BYTES, 0))
+                    t = now()
                 if rss == 0:
                     return None
                 if not self.exact:
