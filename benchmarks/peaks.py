@@ -19,6 +19,9 @@ from typing import Any
 
 from measure import Failed, command_of
 
+# Where the oracles are that the tests hold theory against.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
 BATCH = 8
 IMAGE = 64
 TOKENS = 64
@@ -159,6 +162,7 @@ def truth(
 ) -> int:
     """The most bytes that torch's allocator holds in the third step."""
     import torch
+    from oracles import most_allocated
 
     step = step_of(model, optimizer, inputs, precision, set_to_none=set_to_none)
     step()
@@ -173,6 +177,7 @@ def truth(
 def truth_of_inference(model: Any, inputs: Any) -> int:
     """The most bytes that torch's allocator holds in the second prediction."""
     import torch
+    from oracles import most_allocated
 
     model.eval()
 
@@ -182,21 +187,6 @@ def truth_of_inference(model: Any, inputs: Any) -> int:
 
     predict()
     return nbytes([*model.parameters(), *model.buffers(), inputs]) + most_allocated(predict)
-
-
-def most_allocated(step: Callable[[], None]) -> int:
-    """The most that torch's allocator gives out on top of what stood before."""
-    import torch
-
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        step()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
 
 
 def by_torchinfo(model: Any, inputs: Any) -> int | None:
