@@ -8,13 +8,13 @@ import threading
 import time
 
 from timeline.errors import RecordingError
+from timeline.recorder.host_sampler import HostSampler
+from timeline.recorder.pace import Pace
 from timeline.recorder.probes import open_probe, resolve
-from timeline.recorder.sampler import Sampler
 from timeline.recorder.say import say
 from timeline.recorder.streams import Streams, Watched
 from timeline.recorder.surroundings import Surroundings
 from timeline.recorder.target import words_of
-from timeline.recorder.told import Told
 from timeline.recording.alive import writer_identity
 from timeline.recording.format import (
     FORMAT_VERSION,
@@ -94,7 +94,8 @@ class Beside:
         path = os.path.join(directory, samples_name("host"))
         self._writer = SampleWriter(path, HOST_FIELDS, guest=guest)
         self._path = path
-        self._told = Told()
+        # Other backends may take longer than an interval to read.
+        self._pace = Pace(interval_ns, timer=self._source == "linux" and not guest)
         self._watched = Watched(pid, directory, interval_ns=interval_ns, guest=guest)
         self._streams = Streams(self._watched, self._add)
         self._meta_lock = threading.Lock()
@@ -102,15 +103,8 @@ class Beside:
         self._thread = threading.Thread(target=self._run, name="timeline-sampler", daemon=True)
         self._lost = ""
         self._gone: dict[str, int] | None = None
-        self._high = 0
-        self._last_rss = 0
-        self._sampler = Sampler(
-            self._probe,
-            self._sampled,
-            interval_ns=interval_ns,
-            now=time.monotonic_ns,
-            wait=self._told.wait,
-            aside=self._streams.glance,
+        self._sampler = HostSampler(
+            self._probe, self._writer.append, self._pace, self._streams.glance
         )
         self._channels: dict[str, Mapping[str, object]] = {
             "host.rss": {
@@ -154,7 +148,7 @@ class Beside:
                 write_json(self._directory, META, self._meta)
             keep_room(self._directory)
         except BaseException:
-            self._told.set()
+            self._pace.set()
             raise
         self._streams.start()
 
@@ -183,7 +177,7 @@ class Beside:
         Raises:
             RecordingError: it cannot be written.
         """
-        self._told.set()
+        self._pace.set()
         self._thread.join(ENDS_WITHIN_S)
         ended = _clocks(self._path)
         self._streams.stop()
@@ -199,12 +193,14 @@ class Beside:
         last = last if self._probe.exact else 0
         # The kernel's word has no moment and no RSS beside it, and tells of the program before an
         # exec as well. Only what no reading has seen becomes a row; else it is a bound and no more.
-        if last > self._high + RISE:
-            self._high = last
-            self._writer.append(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, self._last_rss, last)
+        high = self._sampler.high
+        if last > high + RISE:
+            high = last
+            self._writer.append(ended["monotonic_ns"], 0, HIGH_IS_KNOWN, self._sampler.rss, last)
         self._writer.close()
         if not self._thread.is_alive():
             self._probe.close()
+            self._pace.close()
         lost = self.lost
         write_last_json(
             self._directory,
@@ -214,8 +210,8 @@ class Beside:
                 **how,
                 "ended": ended,
                 "samples": {"host": self._writer.rows, **self._streams.rows},
-                "hwm": self._high,
-                "last": min(last, self._high),
+                "hwm": high,
+                "last": min(last, high),
                 "events": _sizes_of_events(self._directory),
                 "kernel": self._surroundings.counted() if self._surroundings else {},
                 "missing": [*([lost] if lost else []), *self._streams.missing(), *missing],
@@ -231,7 +227,7 @@ class Beside:
         try:
             if not self._sampler.run():
                 self._lost = self._writer.lost or "samples end early: a row could not be written"
-            elif not self._told.is_set:
+            elif not self._pace.is_set:
                 self._gone = _clocks(self._path)
         except Exception as error:
             self._lost = f"samples end early: {type(error).__name__}: {error}"
@@ -253,14 +249,6 @@ class Beside:
             except RecordingError:
                 # It is there without them, and a stream names its own fields.
                 pass
-
-    def _sampled(self, t_ns: int, read_ns: int, flags: int, rss: int, hwm: int) -> bool:
-        # A program that computes leaves nothing of this in the caches: each function that is
-        # called here costs 5 us at each sample.
-        if hwm > self._high or rss > self._high:
-            self._high = max(rss, hwm)
-        self._last_rss = rss
-        return self._writer.append(t_ns, read_ns, flags, rss, hwm)
 
 
 def _sizes_of_events(directory: str) -> dict[str, int]:

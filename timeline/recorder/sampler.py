@@ -43,7 +43,6 @@ class Sampler:
         share: float = 0.0,
         spent: Callable[[], int] = int,
         paused: Callable[[], int] | None = None,
-        aside: Callable[[int], int] | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -61,8 +60,6 @@ class Sampler:
                 that is held up, on a loaded machine or by Ctrl-Z, has cost nobody anything.
             paused: for how long beyond the next deadline there will be nothing to read, in
                 nanoseconds.
-            aside: what else is done after a reading; takes the time and returns when it is to be
-                called again.
         """
         self._probe = probe
         self._emit = emit
@@ -73,7 +70,6 @@ class Sampler:
         self._wait = wait
         self._spent = spent
         self._paused = paused
-        self._aside = aside
 
     def run(self) -> bool:
         """Read until told to end, until the process is gone, or until no more rows are kept.
@@ -83,12 +79,11 @@ class Sampler:
         Returns:
             False if a row could not be kept, else True.
         """
-        # Beside a program that keeps the caches to itself each name that is looked up costs.
-        read, emit, clock, wait, paused, aside = (
-            self._probe.read, self._emit, self._now, self._wait, self._paused, self._aside,
+        read, emit, clock, wait, paused = (
+            self._probe.read, self._emit, self._now, self._wait, self._paused,
         )  # fmt: skip
         interval, share = self._interval, self._share
-        start = looked = due = clock()
+        start = looked = clock()
         spent = self._spent()
         ended = False
         while True:
@@ -98,8 +93,6 @@ class Sampler:
             if sample and not emit(*sample):
                 return False
             now = clock()
-            if aside is not None and now >= due:
-                due = aside(now)
             ahead = interval - (now - start) % interval
             if paused is not None:
                 ahead += paused()

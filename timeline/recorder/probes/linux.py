@@ -72,6 +72,7 @@ class LinuxProbe:
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
         self._huge_faults = _huge_faults()
         self._resets = False
+        self._noted = 0
         self._at, self._bytes = 0, STATUS_BYTES
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
@@ -108,7 +109,8 @@ class LinuxProbe:
                     return t, t - begun, 0, rss << 10, -1
                 if high <= rss + RESET_OVER_KIB:
                     most = (high if high > rss else rss) << 10
-                    if self._overall is not None:
+                    if most > self._noted and self._overall is not None:
+                        self._noted = most
                         self._overall.note(most)
                     return t, t - begun, HIGH_IS_KNOWN, rss << 10, most
             return self._read_and_reset()
