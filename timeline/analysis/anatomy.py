@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from timeline.analysis.advising import Advised, advised
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
@@ -115,11 +116,13 @@ class Anatomized:
         weighed: as it was read.
         phases: one for each path that was weighed, in the order of the step.
         notes: a sentence for each thing to know about these figures.
+        advised: what would lower the step's peak; None where the recording does not tell.
     """
 
     weighed: Anatomy
     phases: tuple[Composition, ...]
     notes: tuple[str, ...]
+    advised: Advised | None = None
 
     def of(self, path: str | None) -> Composition | None:
         """What the peak of a phase is made of; None where the phase was not weighed."""
@@ -171,7 +174,7 @@ def take_apart(
         *_without_backward(weighed, tuple(highest.values())),
         *_notes(weighed, compositions),
     ]
-    return Anatomized(weighed, compositions, tuple(notes))
+    return Anatomized(weighed, compositions, tuple(notes), advised(weighed))
 
 
 def _with_readings(phase: WeighedPhase, readings: Readings | None) -> WeighedPhase:

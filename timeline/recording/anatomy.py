@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from timeline.recording.course import Course, read_course
 from timeline.recording.documents import Document, read_document
 from timeline.recording.format import BREAKDOWN, FORMAT_VERSION, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN
@@ -187,7 +188,8 @@ class Trained:
 
     Attributes:
         optimizer: the name of its class.
-        options: whether ``momentum``, ``amsgrad`` and ``centered`` are on, where it has them.
+        options: whether ``momentum``, ``amsgrad``, ``centered``, ``foreach``, ``fused``,
+            ``weight_decay``, ``nesterov`` and ``maximize`` are on, where it has them.
         sizes: (numbers, bytes of a number) of each parameter.
     """
 
@@ -214,6 +216,7 @@ class Anatomy:
         not_counted: a sentence for each thing that could not be weighed.
         calls: of innermost layers, in their order.
         older: the turns whose backward went through what had been there before the step.
+        course: what was held at each moment; None where it was not kept.
         settings: of those layers by number, such as a convolution's stride.
         imports: in the order of time.
         heap_most: how large the heap itself had been at most when the step ended.
@@ -238,6 +241,7 @@ class Anatomy:
     imports: tuple[Import, ...] = ()
     heap_most: int = UNKNOWN
     older: tuple[int, ...] = ()
+    course: Course | None = None
 
 
 def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
@@ -277,6 +281,7 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         imports=_imports(document),
         heap_most=_size(document, "heap_most"),
         older=_turns(given.found.get("older")) or (),
+        course=read_course(document),
     )
     if document.wrong:
         damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")

@@ -27,6 +27,7 @@ def breakdown(anatomy: Anatomized | None) -> dict[str, object] | None:
         "not_counted": list(weighed.not_counted),
         "notes": list(anatomy.notes),
         "phases": [_phase(each) for each in anatomy.phases],
+        "tensors_peak": _tensors_peak(anatomy),
     }
 
 
@@ -41,6 +42,20 @@ def _phase(each: Composition) -> dict[str, object]:
         "unexplained_outside_heap": each.outside_heap,
         "layers": [{"name": layer.name, "activation": size} for layer, size in each.layers],
     }
+
+
+def _tensors_peak(anatomy: Anatomized) -> dict[str, object] | None:
+    """What ``advice`` is about; None where the step's course is not known."""
+    if anatomy.advised is None:
+        return None
+    return {"phase": anatomy.advised.path, "bytes": anatomy.advised.peak}
+
+
+def advice(anatomy: Anatomized | None) -> list[dict[str, object]]:
+    """What would lower the weighed step's peak, the largest saving first."""
+    if anatomy is None or anatomy.advised is None:
+        return []
+    return [{**asdict(each), "layers": list(each.layers)} for each in anatomy.advised.advice]
 
 
 def comparison(anatomy: Anatomized | None) -> list[dict[str, object]]:

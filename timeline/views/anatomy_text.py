@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from timeline.analysis.anatomy import Anatomized
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
-from timeline.views.parts import LABELS, at_the_peak, how_to_lower_it, share_unexplained, which
+from timeline.views import advice_text
+from timeline.views.parts import (
+    LABELS,
+    at_the_peak,
+    how_to_lower_it,
+    share_unexplained,
+    to_be_lowered,
+    which,
+)
 from timeline.views.terminal import BOLD, DIM, Look
+
+ADVICE_SHOWN = 4
 
 
 def lines_of(analysis: Analysis, look: Look) -> list[str]:
@@ -42,10 +53,26 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
         if row[0] == LABELS["unexplained"] and share is not None:
             line += f"  {100 * share:.1f} % of the growth"
         out.append(look.paint(line, style) if style else line)
+    out += _advice(analysis, anatomy, look)
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)]
     for note in filter(None, (*notes, how_to_lower_it(anatomy))):
         out += [look.paint(line, DIM) for line in look.lines(note, "  ", "    ")]
     return out
+
+
+def _advice(analysis: Analysis, anatomy: Anatomized, look: Look) -> list[str]:
+    """The largest savings."""
+    told = anatomy.advised
+    if told is None or not told.advice:
+        return []
+    peak = look.plain(to_be_lowered(analysis, anatomy))
+    lines = look.lines(f"What would lower {peak}, each alone:", rest="  ")
+    lines += advice_text.lines_of(told.advice[:ADVICE_SHOWN], told.peak, look)
+    more = len(told.advice) - ADVICE_SHOWN
+    if more > 0:
+        text = f"and {more} more: on the page, and in --json"
+        lines += [look.paint(line, DIM) for line in look.lines(text, "  ", "    ")]
+    return lines
 
 
 def _size(size: int | None) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from timeline.theory.types import CATEGORIES, Advice, Breakdown, Layer
 from timeline.units import format_bytes
+from timeline.views import advice_text
 from timeline.views.tensors import tensor
-from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad, wrap
+from timeline.views.terminal import BOLD, DIM, Look, columns, fit, pad
 
 LAYERS_SHOWN = 20
 
@@ -89,16 +90,10 @@ def _advice(breakdown: Breakdown, advice: Sequence[Advice] | None, look: Look) -
         return []
     if not advice:
         return look.lines("Nothing that was tried lowers the peak", rest="  ")
-    lines = look.lines("What would lower the peak, each alone:", rest="  ")
-    width = max(columns(format_bytes(each.saves)) for each in advice)
-    for each in advice:
-        share = f"{100 * each.saves / breakdown.peak.bytes:.0f} %"
-        saves = format_bytes(each.saves).rjust(width)
-        # The words wrap beside the figures, not below them.
-        figures = f"  {saves}  {share:>5}  "
-        words = look.plain(f"{each.what}; costs {each.costs}").split()
-        lines += wrap(words, look.width, first=figures, rest=" " * len(figures))
-    return lines
+    return [
+        *look.lines("What would lower the peak, each alone:", rest="  "),
+        *advice_text.lines_of(advice, breakdown.peak.bytes, look),
+    ]
 
 
 def _layers(breakdown: Breakdown, most: int, look: Look) -> list[str]:

@@ -80,6 +80,7 @@ def document(analysis: Analysis) -> dict[str, object]:
         "notes": list(analysis.notes),
         "breakdown": anatomy_json.breakdown(analysis.anatomy),
         "comparison": anatomy_json.comparison(analysis.anatomy),
+        "advice": anatomy_json.advice(analysis.anatomy),
         "lines": [_lines(each) for each in analysis.lines],
     }
 

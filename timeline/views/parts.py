@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timeline.analysis.anatomy import Anatomized, Composition
 from timeline.analysis.types import Analysis
+from timeline.units import format_bytes
 from timeline.views.palette import Theme
 from timeline.views.table import host_of
 
@@ -74,15 +75,31 @@ def share_unexplained(composition: Composition) -> float | None:
     return abs(left) / composition.grown
 
 
+def to_be_lowered(analysis: Analysis, anatomy: Anatomized) -> str:
+    """The peak that advice is about, as the end of a sentence; empty without any advice."""
+    told = anatomy.advised
+    if told is None:
+        return ""
+    named = f"the peak of tensors in {which(anatomy)}, {format_bytes(told.peak)} in {told.path}"
+    host = host_of(analysis)
+    if host is None or anatomy.of(host.peak_phase) is not None:
+        return named
+    # Nothing of the weighed step was there when memory was highest, or not as far as is known.
+    where = f"in {host.peak_phase}" if host.peak_phase is not None else "outside every phase"
+    return f"{named} (the run's own peak is {where})"
+
+
 def how_to_lower_it(anatomy: Anatomized) -> str:
-    """What tells by how much each change would lower a training step's peak; empty for no step.
+    """What tells by how much more changes would lower a training step's peak; empty for no step.
 
     A recording has no model to change and weigh anew: that takes a function that makes it.
     """
     if not anatomy.weighed.step or not anatomy.weighed.trained:
         return ""
+    there = anatomy.advised is not None and anatomy.advised.advice
+    first = "what else" if there else "what"
     return (
-        "what would lower a step's peak, each change with its figure, is told by `timeline "
+        f"{first} would lower a step's peak, each change with its figure, is told by `timeline "
         "breakdown MODULE:FUNCTION --input SIZES --batch N --optimizer NAME --advice`, where "
         "FUNCTION makes this model"
     )

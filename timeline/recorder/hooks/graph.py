@@ -19,8 +19,12 @@ Held = tuple[Any, int, Any]
 """A tensor, the number of the node that holds it, and the node's output as (shape, dtype)."""
 
 
-def nodes_of(tensors: Iterable[Any]) -> Iterator[Any]:
-    """Every node of the graphs behind tensors that makes no leaf's gradient, each once."""
+def nodes_of(tensors: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """Every node of the graphs behind tensors that makes no leaf's gradient, each once.
+
+    With those that it goes on to; both live until the next one is asked for, and all until the
+    last.
+    """
     waiting = [each.grad_fn for each in tensors if getattr(each, "grad_fn", None) is not None]
     seen: dict[int, Any] = {}  # kept: the wrapper of a node lives as long as somebody holds it
     while waiting:
@@ -29,9 +33,10 @@ def nodes_of(tensors: Iterable[Any]) -> Iterator[Any]:
             continue
         seen[id(node)] = node
         inputs = node.next_functions
-        waiting += [each for each, _ in inputs if each is not None]
+        before = [each for each, _ in inputs if each is not None]
+        waiting += before
         if inputs:
-            yield node
+            yield node, before
 
 
 def held_by(node: Any) -> Iterator[Any]:

@@ -65,12 +65,14 @@ class Pieces:
     Attributes:
         all: in the order in which they were seen, gone ones too.
         unseen: what could not be asked for its storage, by the class of the tensor.
+        savers: (number of a node of autograd, what it saves).
     """
 
     def __init__(self, gone: Callable[[], None]) -> None:
         """``gone`` is called whenever an activation is given back, in whichever thread."""
         self.all: list[Piece] = []
         self.unseen: set[str] = set()
+        self.savers: list[tuple[int, Piece]] = []
         self._there: dict[int, Piece] = {}
         self._gone = gone
         torch = sys.modules["torch"]
@@ -97,6 +99,8 @@ class Pieces:
         key = storage._cdata
         known = self._there.get(key)
         if known is not None:
+            if sequence >= 0:
+                self.savers.append((sequence, known))
             if known.category == "input" and 0 <= sequence < known.of_graph:
                 known.category, known.sequence, known.layer = category, sequence, layer
             if sequence >= 0 and known.category == "activation" and sequence < known.sequence:
@@ -109,6 +113,8 @@ class Pieces:
         piece.mapped = storage.is_shared() if piece.device == "cpu" else False
         self._there[key] = piece
         self.all.append(piece)
+        if sequence >= 0:
+            self.savers.append((sequence, piece))
 
         def gone(_: object) -> None:
             piece.died_ns = time.monotonic_ns()

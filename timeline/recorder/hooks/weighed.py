@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from timeline.recorder.hooks.course import course
 from timeline.recorder.hooks.given import MOST, UNKNOWN, Given
 from timeline.recorder.hooks.weighing import LOSS, NO_LAYER, OLDER, Call, Tick, Weighing
 from timeline.recording.format import BREAKDOWN, FORMAT_VERSION
@@ -20,8 +21,10 @@ CATEGORIES = (
     "parameter", "buffer", "gradient", "optimizer_state", "activation", "input", "temporary",
 )  # fmt: skip
 
-_OPTIONS = ("momentum", "amsgrad", "centered")
-"""Of optimizers, those that add to their state."""
+_OPTIONS = (
+    "momentum", "amsgrad", "centered", "foreach", "fused", "weight_decay", "nesterov", "maximize",
+)  # fmt: skip
+"""Of optimizers, those that add to their state or to what a step holds for a moment."""
 
 Pair = tuple[Tick, Tick]
 """Two ticks, one after the other."""
@@ -78,6 +81,7 @@ def write(
         "heap_most": weighing.resident.largest(),
         "phases": [each for call in weighing.calls for each in phases[id(call)]],
         **_whole(weighing, table),
+        "course": course(weighing, table.number, untold, CATEGORIES),
     }
     document["spent"] = weighing.spent_ns + time.monotonic_ns() - began
     # In the midst of the program's step: by lines it took as long as a step of 40 small layers.

@@ -44,6 +44,9 @@ TICK_NS = 500_000
 
 MOST_TICKS = 20_000
 
+MOST_NODES = 5000
+"""Of a graph's nodes so many are noted, with what they go on to."""
+
 LOSS = "(loss)"
 """Stands for a layer's name where something is saved outside every module, as in the theory."""
 
@@ -189,6 +192,9 @@ class Weighing:
         calls: the phases that ended.
         given: what layers were called with.
         asked: the step's inputs, as (piece, bytes by its shape).
+        first_sides: the first sizes of the step's inputs.
+        nodes: of autograd's, by number: layer, class, what it says of its output, and the numbers
+            of those that it goes on to.
         older: the turns whose backward goes through what was there before the step.
         pieces: every storage that was seen.
         models: the classes of the models, in the order in which they were found.
@@ -234,6 +240,8 @@ class Weighing:
         self.given = Given(self.pieces, self._sequence)
         self._inner: list[int] = []  # of the modules that are being called, their calls' numbers
         self.asked: list[tuple[Piece, int]] = []
+        self.first_sides: set[int] = set()
+        self.nodes: dict[int, tuple[int, type, Any, list[int]]] = {}
         for model in models:
             self.know(model)
         for optimizer in optimizers:
@@ -325,6 +333,8 @@ class Weighing:
         # It may have been detached from what made it: then a node from before this saves it.
         piece.of_graph = self._sequence() if tensor.grad_fn is None else NEVER
         self.asked.append((piece, tensor.numel() * tensor.element_size()))
+        if tensor.grad_fn is None and tensor.dim():
+            self.first_sides.add(int(tensor.shape[0]))
 
     def _look_at_gradients(self) -> None:
         without = []
@@ -443,21 +453,28 @@ class Weighing:
         starts = [sequence for sequence, _ in self._turns]
         roots = list(tensors_in(roots))
         last: dict[int, int] = {}
+        numbers: dict[int, int] = {}
+        links: list[tuple[int, list[int]]] = []
         try:
-            for node in nodes_of(roots):
-                number = node._sequence_nr()
+            for node, before in nodes_of(roots):
+                number = numbers[id(node)] = node._sequence_nr()
                 layer = self._turns[bisect_right(starts, number) - 1][1]
                 self._walked(number, older=layer == OLDER)
                 for tensor in held_by(node):
                     self.pieces.add(tensor, "activation", layer, number)
+                told = node._input_metadata
+                if number not in self.nodes and len(self.nodes) < MOST_NODES:
+                    self.nodes[number] = layer, type(node), told, []
+                    links.append((number, [id(each) for each in before]))
                 if number > last.get(layer, -1):
                     last[layer] = number
-                    told = node._input_metadata
                     if layer >= 0 and told:
                         kind = str(told[0].dtype).removeprefix("torch.")
                         self.outputs[layer] = tuple(told[0].shape), kind, told[0].dtype.itemsize
         except AttributeError as error:
             self.notes.append(f"activations: this torch does not tell what a graph holds ({error})")
+        for number, those in links:
+            self.nodes[number][3].extend(numbers.get(each, NO_LAYER) for each in those)
         self.spent_ns += time.monotonic_ns() - began
 
     def _walked(self, number: int, *, older: bool) -> None:

@@ -14,6 +14,7 @@ from timeline.views.parts import (
     how_to_lower_it,
     share_unexplained,
     stack,
+    to_be_lowered,
     which,
 )
 from timeline.views.tensors import tensor
@@ -61,7 +62,7 @@ def sections(analysis: Analysis) -> str:
     anatomy = analysis.anatomy
     if anatomy is None or not anatomy.phases:
         return ""
-    return _parts(analysis, anatomy) + _layers(anatomy)
+    return _parts(analysis, anatomy) + _advice(analysis, anatomy) + _layers(anatomy)
 
 
 def _number(analysis: Analysis, path: str) -> int:
@@ -146,6 +147,28 @@ def _table(each: Composition, analysis: Analysis, shown: bool) -> str:
 
 def _size(size: int | None, unknown: str = "", *, signed: bool = False) -> str:
     return unknown if size is None else format_bytes(size, signed=signed)
+
+
+def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
+    told = anatomy.advised
+    if told is None or not told.advice:
+        return ""
+    rows = "".join(
+        f"<tr><td>{format_bytes(each.saves)}</td><td>{100 * each.saves / told.peak:.0f} %</td>"
+        f"<td>{escaped(each.what)}</td><td>{escaped(each.costs)}</td></tr>"
+        for each in told.advice
+    )
+    peak = to_be_lowered(analysis, anatomy)
+    return (
+        '<section class="card" id="advice" aria-label="What would lower the peak">'
+        "<h2>What would lower the peak</h2>"
+        f'<p class="hint">By how much each change, made alone, would lower {escaped(peak)}. '
+        "Figured from what was recorded of that step at each moment.</p>"
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table of advice">'
+        '<table class="advice"><thead><tr><th scope="col">Saves</th><th scope="col">Of it</th>'
+        '<th scope="col">Change</th><th scope="col">Costs</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></section>"
+    )
 
 
 def _layers(anatomy: Anatomized) -> str:

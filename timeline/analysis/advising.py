@@ -1,0 +1,55 @@
+"""What would lower the peak of the weighed step, each with its figure from what was recorded.
+
+No model is at hand, and none is needed: the recording has each storage's life and what torch's
+allocator gave beside. A change takes some of that away, and what is highest then is found among
+all moments. What cannot be told from the recording is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timeline.analysis.changes import changes
+from timeline.analysis.moments import Moments
+from timeline.recording.anatomy import Anatomy
+from timeline.theory.types import Advice
+
+_LEAST = 100
+"""A change that saves less than one part of so many of the peak is none to speak of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """What would lower a peak.
+
+    Attributes:
+        path: the phase with the peak of tensors.
+        peak: bytes of tensors at it.
+        advice: the largest saving first.
+    """
+
+    path: str
+    peak: int
+    advice: tuple[Advice, ...]
+
+
+def advised(weighed: Anatomy) -> Advised | None:
+    """What the weighed step's course tells; None where it cannot be followed."""
+    if weighed.course is None or set(weighed.devices) - {"cpu", "meta"}:
+        return None
+    moments = Moments(weighed.course)
+    if not moments.known:
+        return None
+    now = int(moments.total.max())
+    best: dict[tuple[str, str], Advice] = {}
+    for each in changes(weighed, moments):
+        then = int(each.course.max())
+        if (now - then) * _LEAST < now:
+            continue
+        told = Advice(each.kind, each.what, each.costs, now - then, then, each.layers)
+        # Of the ways to do the same with layers, the one that saves most.
+        key = (each.kind, "" if each.layers else each.what)
+        if key not in best or best[key].saves < told.saves:
+            best[key] = told
+    found = sorted(best.values(), key=lambda each: -each.saves)
+    return Advised(moments.path[moments.peak()], now, tuple(found))
