@@ -45,7 +45,7 @@ def steps_of(made, batches, count, weigh):
         hooks.uninstall()
         sessions.deactivate()
         session.close()
-        path = os.path.join(directory, "breakdown.json")
+        path = os.path.join(directory, "weighed.json")
         spent = json.load(open(path))["spent"] / 1e9 if weigh else 0.0
     for each in (*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters())):
         told.update(each.detach().numpy().tobytes())

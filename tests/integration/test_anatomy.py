@@ -121,7 +121,7 @@ for anatomy in (0, 2):
         sessions.deactivate()
         session.close()
         out[f"{anatomy}-{case}"] = printed
-        weighed = os.path.exists(f"{directory}/breakdown.json")
+        weighed = os.path.exists(f"{directory}/weighed.json")
         lines = [json.loads(line) for line in open(f"{directory}/events.{os.getpid()}.jsonl")]
         out[f"{anatomy}-{case}-weighed"] = weighed
         out[f"{anatomy}-{case}-missing"] = [e["p"] for e in lines if e["k"] == "missing"]
@@ -149,6 +149,7 @@ from pathlib import Path
 import torch, torchvision
 import timeline
 from timeline.recorder import hooks, session as sessions
+from timeline.recording.weighed.file import settle
 
 def weighed(name, train):
     os.mkdir(name)
@@ -159,6 +160,7 @@ def weighed(name, train):
     hooks.uninstall()
     sessions.deactivate()
     session.close()
+    settle(name)
     return told, json.load(open(f"{name}/breakdown.json"))
 
 def resnet():
@@ -308,6 +310,7 @@ import json, os
 import torch
 from torch import nn
 from timeline.recorder import hooks, session as sessions
+from timeline.recording.weighed.file import settle
 
 def step(model, optimizer, *batches):
     optimizer.zero_grad()
@@ -405,6 +408,7 @@ for train in (gan, accumulated, inferred, forward_only, one_step, by_hand, no_mo
     sessions.deactivate()
     session.close()
     lines = [json.loads(line) for line in open(f"{name}/events.{os.getpid()}.jsonl")]
+    settle(name)
     there = os.path.exists(f"{name}/breakdown.json")
     out[name] = [json.load(open(f"{name}/breakdown.json")) if there else None,
                  [line["p"] for line in lines if line["k"] == "missing"]]

@@ -76,6 +76,7 @@ import torch
 from torch import nn
 from torch.autograd import profiler_legacy
 from timeline.recorder import hooks, session as sessions
+from timeline.recording.weighed.file import settle
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 
@@ -131,6 +132,7 @@ def recorded(name, anatomy, inside, *more, first=lambda: None):
     sessions.deactivate()
     session.close()
     lines = [json.loads(line) for line in open(f"{name}/events.{os.getpid()}.jsonl")]
+    settle(name)
     there = os.path.exists(f"{name}/breakdown.json")
     weighed = json.load(open(f"{name}/breakdown.json")) if there else {"not_counted": None}
     return weighed["not_counted"], [each["p"] for each in lines if each["k"] == "missing"]

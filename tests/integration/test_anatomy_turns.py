@@ -24,6 +24,7 @@ import json, os
 import torch
 from torch import nn
 from timeline.recorder import hooks, session as sessions
+from timeline.recording.weighed.file import settle
 
 torch.manual_seed(0)
 loss_of = nn.BCEWithLogitsLoss()
@@ -88,6 +89,7 @@ for train in (gan, made_twice, micro, carried):
     hooks.uninstall()
     sessions.deactivate()
     session.close()
+    settle(name)
 """
 
 FAKE = 64 * 256 * 4

@@ -172,6 +172,7 @@ def take_apart(
         *_higher(compositions),
         *_without_formula(weighed),
         *_without_backward(weighed, tuple(highest.values())),
+        *_torn(compositions, tuple(highest.values())),
         *_notes(weighed, compositions),
     ]
     return Anatomized(weighed, compositions, tuple(notes), advised(weighed))
@@ -345,6 +346,20 @@ def _without_backward(weighed: Anatomy, phases: Sequence[WeighedPhase]) -> Itera
         yield (
             "a backward of the step goes through what was computed before it, or in another "
             "thread: of which layers that is, and what it should keep, is not known"
+        )
+
+
+def _torn(compositions: Sequence[Composition], phases: Sequence[WeighedPhase]) -> Iterator[str]:
+    """Where a layer's backward had given back a part of what it saved, and had the rest."""
+    told = [
+        f"{each.path} by {format_bytes(phase.torn)}"
+        for each, phase in zip(compositions, phases, strict=True)
+        if phase.torn > _TOLD * each.grown and each["activation"].estimated is not None
+    ]
+    if told:
+        yield (
+            "the peak was in the midst of a layer's backward, and the estimate of activations is "
+            f"of its begin or end: the two moments may differ in {', '.join(told)}"
         )
 
 

@@ -22,6 +22,7 @@ from timeline.recording.format import (
     HOST_FIELDS,
     META,
     SUMMARY,
+    WEIGHED,
     pid_of,
     samples_name,
 )
@@ -217,6 +218,7 @@ class Beside:
                 "missing": [*([lost] if lost else []), *self._streams.missing(), *missing],
             },
         )
+        _settle(self._directory)
 
     @property
     def lost(self) -> str:
@@ -249,6 +251,14 @@ class Beside:
             except RecordingError:
                 # It is there without them, and a stream names its own fields.
                 pass
+
+
+def _settle(directory: str) -> None:
+    """Sum up the weighed step, where one was: its process wrote down what it read, and no more."""
+    if os.path.exists(os.path.join(directory, WEIGHED)):
+        from timeline.recording.weighed.file import settle
+
+        settle(directory)
 
 
 def _sizes_of_events(directory: str) -> dict[str, int]:

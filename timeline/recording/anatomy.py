@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from timeline.recording.course import Course, read_course
-from timeline.recording.documents import Document, read_document
-from timeline.recording.format import BREAKDOWN, FORMAT_VERSION, SIZE_LIMIT
+from timeline.recording.documents import Document
+from timeline.recording.format import FORMAT_VERSION, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN
+from timeline.recording.weighed.file import read_weighed
 
 CATEGORIES = (
     "parameter",
@@ -70,6 +71,8 @@ class WeighedPhase:
         reached: the call of a layer that was under way at ``at``, or whose backward was;
             ``UNKNOWN`` before the first one. In forward that at ``after``.
         past: the same at ``after``; the peak was between. None where not kept.
+        torn: bytes by which what was saved at ``at`` may be another moment's than of ``reached``:
+            a layer's backward had given back a part, and the smaller part is this.
         asked: bytes of the inputs that the program had as it began, by their shapes; None where not
             kept.
         stood: (number of the layer, bytes of parameters) of those that had a gradient as it began;
@@ -97,6 +100,7 @@ class WeighedPhase:
     turn: int = 0
     reached: int = UNKNOWN
     past: int | None = None
+    torn: int = 0
     first: int = UNKNOWN
     asked: int | None = None
     stood: tuple[tuple[int, int], ...] | None = None
@@ -249,15 +253,15 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
 
     What cannot be read is told in ``damage``.
     """
-    path = directory / BREAKDOWN
-    if not path.exists():
+    weighed = read_weighed(directory)
+    if weighed is None:
         return None
-    document = read_document(path)
+    document, name = weighed
     if document.why:
-        damage.append(f"{BREAKDOWN} cannot be read: {document.why}")
+        damage.append(f"{name} cannot be read: {document.why}")
         return None
     if document.integer("timeline", 0) not in range(1, FORMAT_VERSION + 1):
-        damage.append(f"{BREAKDOWN} is of a version that cannot be read")
+        damage.append(f"{name} is of a version that cannot be read")
         return None
     before = document.inner("before")
     given = document.inner("given")
@@ -284,7 +288,7 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         course=read_course(document),
     )
     if document.wrong:
-        damage.append(f"{BREAKDOWN} cannot be right in {', '.join(document.wrong[:5])}")
+        damage.append(f"{name} cannot be right in {', '.join(document.wrong[:5])}")
     return anatomy
 
 
@@ -413,6 +417,7 @@ def _phase(document: Document) -> WeighedPhase:
         turn=document.integer("turn", 0),
         reached=document.integer("reached", UNKNOWN, UNKNOWN),
         past=document.integer("past", None, UNKNOWN),
+        torn=document.integer("torn", 0, 0, SIZE_LIMIT),
         first=document.integer("first", UNKNOWN, UNKNOWN),
         asked=document.integer("asked", None, 0, SIZE_LIMIT),
         stood=_pairs(document, "stood") if "stood" in document.found else None,

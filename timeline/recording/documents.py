@@ -114,16 +114,20 @@ class Document:
         return default
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, most: int = _DOCUMENT_BYTES) -> Document:
     """The JSON object in a file; an empty one that says why if there is none.
+
+    Args:
+        path: of the file.
+        most: bytes that are read; a longer one is none of ours.
 
     Raises:
         NoRecordingError: it may not be read.
     """
     try:
         with open_file(path) as file:
-            text = file.read(_DOCUMENT_BYTES + 1)
-        if len(text) > _DOCUMENT_BYTES:
+            text = file.read(most + 1)
+        if len(text) > most:
             return Document(None, "it is too long")
         return Document(json.loads(text.decode("utf-8")))
     except FileNotFoundError:

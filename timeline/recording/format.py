@@ -22,6 +22,8 @@ ROOM_BYTES = 8192
 PROCESSES = "processes.jsonl"
 PROCESS_STREAMS = ("processes", "processes_pss")
 """Streams whose rows are of one process each, by its number in ``processes.jsonl``."""
+WEIGHED = "weighed.json"
+"""What was read in the weighed step, until `BREAKDOWN` has been made of it."""
 BREAKDOWN = "breakdown.json"
 LINES = "lines.json"
 CHARTS = ("report.png", "report.html")
@@ -120,7 +122,7 @@ def temporary_name(name: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Whether a file of that name in a run directory is one that timeline writes."""
-    whole = (META, SUMMARY, ROOM, PROCESSES, BREAKDOWN, LINES, *CHARTS, *SNAPSHOTS)
+    whole = (META, SUMMARY, ROOM, PROCESSES, WEIGHED, BREAKDOWN, LINES, *CHARTS, *SNAPSHOTS)
     return (
         name in whole
         or name in map(temporary_name, whole)

@@ -149,8 +149,9 @@ def write_json(
     path = os.path.join(directory, name)
     new = os.path.join(directory, temporary_name(name))
     try:
-        with open(new, "w", encoding="ascii") as file:
-            file.write(json.dumps(document, indent=indent) + "\n")
+        # As bytes: to open a file for text in ASCII imports that codec, and a program waits.
+        with open(new, "wb") as file:
+            file.write((json.dumps(document, indent=indent) + "\n").encode())
         os.replace(new, path)
     except OSError as error:
         try:

@@ -19,7 +19,7 @@ from timeline.recorder.hooks.sampled import Sampled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from timeline.recorder.hooks.weighing import Resident
+    from timeline.recorder.hooks.resident import Resident
     from timeline.recorder.session import Open, Session
 
 Read = TypeVar("Read")

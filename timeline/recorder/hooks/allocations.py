@@ -15,25 +15,34 @@ from __future__ import annotations
 
 import sys
 import time
+from bisect import bisect_left
+from itertools import accumulate
 from typing import Any
 
 _TOLD = "timeline:told"
 _BEGIN = "__start_profile"
 _ERROR = 2
+_FIRST = 8
+"""Among so many events is the one that was asked for first."""
+
+_SET_NS = 1_000_000
+"""By so much the clock has moved that was set."""
+
+_NONE = "temporaries: this torch does not tell its allocations"
 
 
 class Allocations:
-    """The allocator's reports between `start` and `stop`, cut in stretches by `mark`.
+    """The allocator's reports between `start` and `stop`, again and again, cut in stretches.
 
     Attributes:
         why: why there are none; empty where there are.
     """
 
-    def __init__(self, *, told: bool = True) -> None:
-        """``told``: whether operators are told in this thread, as `operators_told` says."""
+    def __init__(self) -> None:
         self.why = ""
         self._on = False
-        self._told = told
+        self._told = True  # whether operators are, where nobody weighs
+        self._asks = True  # whether that is yet to be found out
         self._cuts: list[int] = []
         torch: Any = sys.modules["torch"]
         try:
@@ -41,6 +50,7 @@ class Allocations:
             self._tell_operators = self._autograd._enable_record_function
             self._level = _log_level(torch)
             profiler = torch._C._profiler
+            self._trial = profiler._RecordFunctionFast(_TOLD)
             self._config = profiler.ProfilerConfig(
                 profiler.ProfilerState.CPU,
                 False,  # input shapes
@@ -51,21 +61,29 @@ class Allocations:
                 profiler._ExperimentalConfig(),
             )
         except (AttributeError, TypeError, OSError, ValueError) as error:
-            self.why = f"temporaries: this torch does not tell its allocations ({error})"
+            self.why = f"{_NONE} ({error})"
 
     def start(self) -> None:
         """Begin; where it cannot be, `why` says so."""
-        if self.why:
+        if self.why.startswith(_NONE):
             return
+        self.why = ""
         try:
             if self._autograd._profiler_enabled():
                 self.why = "temporaries: the program's own profiler was on"
                 return
             self._autograd._enable_profiler_legacy(self._config)
         except (AttributeError, RuntimeError) as error:
-            self.why = f"temporaries: this torch does not tell its allocations ({error})"
+            self.why = f"{_NONE} ({error})"
             return
         self._on = True
+        if self._asks:
+            # A program may have ended that operators are told, which is as it is afterwards. There
+            # is no other way to ask than to have one told.
+            with self._trial:
+                pass
+        self._cuts = []
+        self._offset = _since_boot()
         self._tell_operators(False)
         self._said, self._level.value = self._level.value, max(self._level.value, _ERROR)
 
@@ -85,25 +103,34 @@ class Allocations:
             return []
         self._on = False
         self._level.value = self._said
-        # The program itself may have had none told.
-        self._tell_operators(self._told)
         try:
             threads = self._autograd._disable_profiler_legacy()
         except RuntimeError as error:
+            self._tell_operators(self._told)
             self.why = f"temporaries: torch's profiler was ended by something else ({error})"
             return []
-        for events in threads:
-            if any(event.name() == _BEGIN for event in events[:1]):
-                found = _stretches(events, self._cuts)
-                if found is None:
-                    self.why = "temporaries: the clock was set while the step was weighed"
-                return found or []
-        return []
+        events = next((each for each in threads if each and each[0].name() == _BEGIN), None)
+        if self._asks and events is not None:
+            self._asks = False
+            self._told = any(event.name() == _TOLD for event in events[1:_FIRST])
+        # The program itself may have had none told.
+        self._tell_operators(self._told)
+        if events is None:
+            return []
+        if abs(_since_boot() - self._offset) > _SET_NS:
+            self.why = "temporaries: the clock was set while the step was weighed"
+            return []
+        return _stretches(events, self._cuts)
 
     def step_aside(self) -> None:
         """End, because the program starts a profiler of its own."""
         self.stop()
         self.why = "temporaries: the program's own profiler began"
+
+
+def _since_boot() -> int:
+    """What the clock of torch's events is ahead of the one that nobody sets."""
+    return time.time_ns() - time.monotonic_ns()
 
 
 def _log_level(torch: Any) -> Any:
@@ -115,58 +142,29 @@ def _log_level(torch: Any) -> Any:
     import ctypes
     import os
 
+    # Not by ctypes.CDLL, which builds a class for the functions of a library: half of the time.
+    from _ctypes import dlopen, dlsym
+
     library = os.path.join(os.path.dirname(torch.__file__), "lib", "libc10.so")
-    return ctypes.c_int.in_dll(ctypes.CDLL(library), "FLAGS_caffe2_log_level")
+    return ctypes.c_int.from_address(dlsym(dlopen(library, 0), "FLAGS_caffe2_log_level"))
 
 
-def operators_told() -> bool:
-    """Whether this thread's operators are told to profilers, which a program may have ended.
-
-    There is no other way to ask than to have one told.
-    """
-    trial = Allocations()
-    if trial.why:
-        return True
-    torch: Any = sys.modules["torch"]
-    try:
-        if trial._autograd._profiler_enabled():
-            return True
-        trial._autograd._enable_profiler_legacy(trial._config)
-        with torch._C._profiler._RecordFunctionFast(_TOLD):
-            pass
-        threads = trial._autograd._disable_profiler_legacy()
-    except (AttributeError, RuntimeError):
-        return True
-    return any(event.name() == _TOLD for events in threads for event in events)
-
-
-def _stretches(events: list[Any], cuts: list[int]) -> list[tuple[int, int]] | None:
-    """For each cut what `Allocations.stop` returns; None where time went backwards meanwhile."""
-    if any(later < earlier for earlier, later in zip(cuts, cuts[1:], strict=False)):  # noqa: RUF007
-        return None
+def _stretches(events: list[Any], cuts: list[int]) -> list[tuple[int, int]]:
+    """For each cut what `Allocations.stop` returns."""
+    # 0 for what is no event of memory, or of another device.
+    held = list(accumulate([event.cpu_memory_usage() for event in events]))
     found: list[tuple[int, int]] = []
-    held = most = 0
-    before = 0.0
-    for event in events:
-        if event.kind() != "memory_alloc":
-            continue
-        now = event.start_us()
-        if now < before:
-            return None
-        before = now
-        while len(found) < len(cuts) and cuts[len(found)] <= now * 1000:
-            held, most = _cut(found, held, most)
-        held += event.cpu_memory_usage()
-        if held > most:
-            most = held
-    while len(found) < len(cuts):
-        held, most = _cut(found, held, most)
+    begin = first = before = 0
+    for cut in cuts:
+        end = bisect_left(events, cut, begin, key=_began_ns)
+        now = held[end - 1] if end else 0
+        if not found:
+            first = before = now
+        most = max(max(held[begin:end], default=before), before) if found else now
+        found.append((now - first, most - first))
+        begin, before = end, now
     return found
 
 
-def _cut(found: list[tuple[int, int]], held: int, most: int) -> tuple[int, int]:
-    """A stretch ends; the next one begins with what is held."""
-    if not found:
-        held = most = 0
-    found.append((held, most))
-    return held, held
+def _began_ns(event: Any) -> int:
+    return int(event.start_us() * 1000)

@@ -17,8 +17,10 @@ from typing import Any
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
 from timeline.recorder.hooks.imported import Imports
+from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.weighed import write
-from timeline.recorder.hooks.weighing import Call, Resident, Weighing
+from timeline.recorder.hooks.weighing import Call, Weighing
+from timeline.recording.weighed.facts import MOMENT
 
 _MOST_KNOWN = 1000
 """Of modules that were built, the first so many may be a part of the weighed step."""
@@ -96,7 +98,7 @@ class Anatomy:
                 self._end_early(f"{self._which()} had not ended after {_MOST_CALLS:,} phases")
                 return None
             if module is not None and path != "step/loss":
-                weighing.know(module)
+                weighing.own.know(module)
             given = inputs
             if path.endswith("backward"):
                 weighing.walk(inputs)
@@ -149,7 +151,7 @@ class Anatomy:
     def steps(self, optimizer: Any) -> None:
         """An optimizer's step is weighed, perhaps its first."""
         if self._weighing is not None and optimizer is not None:
-            self._weighing.know_optimizer(optimizer)
+            self._weighing.own.know_optimizer(optimizer)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer's step has ended."""
@@ -168,8 +170,8 @@ class Anatomy:
                 return
             self._steps += 1
             if weighing is not None and weighing.thread == get_ident():
-                if weighing.know_optimizer(optimizer):
-                    weighing.look()
+                if weighing.own.know_optimizer(optimizer):
+                    weighing.own.look(states=True)
                 self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
@@ -220,14 +222,14 @@ class Anatomy:
         if self._before is not None:
             return
         self._resident = resident = Resident(self._session)
-        self._before = resident.read()
+        self._before = dict(zip(MOMENT, resident.read(), strict=True))
         if resident.heap is not None:
             self._imports = Imports(resident.private)
             self._imports.watch()
         if module is not None:
             probe = Weighing(self._session, [module], [])
-            probe.look()
-            self._before_holds = sum(each.size for each in probe.pieces.all if each.device == "cpu")
+            probe.own.look(states=True)
+            self._before_holds = probe.pieces.on_cpu()
             probe.close()
 
     def _begin_anew(self, optimizer: Any) -> None:
@@ -271,12 +273,8 @@ class Anatomy:
         finally:
             weighing.close()
         if self.done and self._resident is not None and self._resident.heap is not None:
-            highest: dict[str, int] = {}
-            for call in weighing.calls:
-                if call.path == _INFERENCE:
-                    continue  # of which nothing stays that would tell it from another
-                high = max(max(tick.read["high"], tick.read["rss"]) for tick in call.ticks)
-                highest[call.path] = max(high, highest.get(call.path, 0))
+            highest = weighing.highest()
+            highest.pop(_INFERENCE, None)  # of which nothing stays that would tell it from another
             self.afterwards = Afterwards(self._session, highest, self._resident)
 
     def _which(self) -> str:

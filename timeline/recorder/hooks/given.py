@@ -7,8 +7,10 @@ what theory makes of it (`timeline.analysis.expected`) is independent of what th
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from typing import Any
+
+from timeline.recorder.hooks.pieces import ACTIVATION, INPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Given:
         settings: by layer, its settings.
         walked: of each call the turns whose backward goes through it; what it saved is given back
             in the last of these.
+        begins: of each call the number that autograd's next node got as it began.
         trains: by layer, whether it has parameters of its own that want gradients.
         turn: counts backwards.
     """
@@ -53,7 +56,7 @@ class Given:
         self.walked: list[list[int]] = []
         self.trains: dict[int, bool] = {}
         self.turn = 0
-        self._begins: list[int] = []
+        self.begins: list[int] = []
         self._ends: list[int] = []
         self._numbers: dict[int, int] = {}
 
@@ -104,7 +107,7 @@ class Given:
             ]
         )
         self.walked.append([])
-        self._begins.append(self._sequence())
+        self.begins.append(self._sequence())
         self._ends.append(UNKNOWN)
         return len(self.calls) - 1
 
@@ -121,13 +124,9 @@ class Given:
         if not turns or turns[-1] != self.turn:
             turns.append(self.turn)
 
-    def before(self, number: int) -> int:
-        """The last call that had begun when the next node of autograd had this number."""
-        return bisect_left(self._begins, number) - 1
-
     def of(self, number: int) -> int:
         """The call that a node of autograd was made in, or the last one before it."""
-        return bisect_right(self._begins, number) - 1
+        return bisect_right(self.begins, number) - 1
 
     def _is_plain(
         self, module: Any, tensor: Any, parameters: list[Any], args: Any, kwargs: Any
@@ -152,7 +151,7 @@ class Given:
         What one model returned, with its ``node``, and another is given is no input of the step.
         """
         known = self._pieces.category_of(key)
-        if known not in ("", "activation") and (known != "input" or node is None):
+        if known not in (UNKNOWN, ACTIVATION) and (known != INPUT or node is None):
             return STANDS
         return self._numbers.setdefault(key, len(self._numbers))
 

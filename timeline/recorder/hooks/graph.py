@@ -51,7 +51,9 @@ def held_by(node: Any) -> Iterator[Any]:
     kind = type(node)
     names = _names.get(kind)
     if names is None:
-        names = _names[kind] = tuple(name for name in dir(kind) if name.startswith(_RAW))
+        names = _names[kind] = tuple(
+            name for base in kind.__mro__ for name in vars(base) if name.startswith(_RAW)
+        )
     for name in names:
         try:
             saved = getattr(node, name)
@@ -61,9 +63,12 @@ def held_by(node: Any) -> Iterator[Any]:
             if each is None:
                 continue
             hook = each.unpack_hook
+            if hook is None:
+                if each.data is not None:
+                    yield each.data
+                continue
             yield from tensors_in(each.data)
-            if hook is not None:
-                yield from _kept_by_checkpoint(hook)
+            yield from _kept_by_checkpoint(hook)
     own = getattr(node, "__dict__", None)
     if own:  # what a Function's forward put on its ctx
         yield from tensors_in(own)

@@ -66,10 +66,11 @@ def _make_readers() -> tuple[Callable[[], Heap], Callable[[], int] | None] | Non
     class Info(ctypes.Structure):
         _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
 
+    # What is found by name in it is made anew: the functions are ours alone. The GIL is kept.
+    library = ctypes.pythonapi
     try:
-        library = ctypes.CDLL(None)
-        read = library.mallinfo2
-    except (OSError, AttributeError):
+        read = library["mallinfo2"]
+    except AttributeError:
         return None
     read.restype = Info
     read.argtypes = []
@@ -79,8 +80,8 @@ def _make_readers() -> tuple[Callable[[], Heap], Callable[[], int] | None] | Non
         return told.uordblks + told.hblkhd, told.fordblks, told.arena
 
     try:
-        opened, write = library.fmemopen, library.malloc_info
-        back, flush = library.rewind, library.fflush
+        opened, write = library["fmemopen"], library["malloc_info"]
+        back, flush = library["rewind"], library["fflush"]
     except AttributeError:
         return heap, None
     opened.restype = ctypes.c_void_p

@@ -8,6 +8,8 @@ import weakref
 from itertools import islice
 from typing import Any
 
+from timeline.recording.weighed.facts import CATEGORIES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,67 +21,62 @@ MOST_LOOKS = 20_000
 """Things that are no tensors, in one walk: some 5 ms."""
 
 
-class Piece:
-    """One storage: how large it is, what it is for, and from when to when it is held.
+PARAMETER, BUFFER, GRADIENT, STATE, ACTIVATION, INPUT = range(6)
+"""Places in `timeline.recording.weighed.facts.CATEGORIES`."""
 
-    Attributes:
-        size: bytes.
-        device: such as ``cpu`` or ``cuda:0``.
-        category: ``parameter``, ``buffer``, ``gradient``, ``optimizer_state``, ``input`` or
-            ``activation``.
-        layer: whose it is; -1 where no layer's.
-        mapped: whether it lies in shared memory or in a mapped file, and not on the heap.
-        born_ns, died_ns: when it was first and last there.
-        sequence: of an activation, the number of the autograd node that was the first to save it:
-            it was there from that node on. -1 for the others.
-        of_graph: of an input, a graph whose node below this number saves it has made it: what one
-            model returned and another is given is an activation of the first.
-    """
+SIZE, DEVICE, CATEGORY, LAYER, SEQUENCE, BORN, DIED, MAPPED = range(8)
+"""Of a piece's row: what `timeline.recording.weighed.facts.Piece` has, the device by its number."""
 
-    __slots__ = (
-        "born_ns", "category", "device", "died_ns", "layer", "mapped", "of_graph", "reference",
-        "sequence", "size",
-    )  # fmt: skip
+_CPU = 0
 
-    def __init__(self, size: int, device: str, category: str, layer: int, sequence: int) -> None:
-        self.size = size
-        self.device = device
-        self.category = category
-        self.layer = layer
-        self.sequence = sequence
-        self.born_ns = time.monotonic_ns()
-        self.died_ns = NEVER
-        self.reference: Any = None
-        self.mapped = False
-        self.of_graph = 0
 
-    def is_there(self, t_ns: int, sequence: int) -> bool:
-        """Whether it was held at a moment, at which the next autograd node had this number."""
-        born = self.sequence < sequence if self.sequence >= 0 else self.born_ns <= t_ns
-        return born and self.died_ns > t_ns
+class _End(weakref.ref):  # type: ignore[type-arg]
+    """Hears of a storage's end; a class of its own, since a closure for each takes longer."""
+
+    __slots__ = ("key", "number", "row")
+    key: int
+    number: int
+    row: list[int]
 
 
 class Pieces:
     """All pieces that were seen; each keeps the name that it was given first.
 
+    A piece is one storage: how large it is, what it is for, and from when to when it is held.
+
     Attributes:
-        all: in the order in which they were seen, gone ones too.
+        all: a row for each, in the order in which they were seen, gone ones too.
+        devices: by number, such as ``cpu`` or ``cuda:0``.
+        asked: the step's inputs, as (number of the piece, bytes by its shape).
+        notes: a sentence for what was not looked at.
+        first_sides: the first sizes of the step's inputs.
         unseen: what could not be asked for its storage, by the class of the tensor.
-        savers: (number of a node of autograd, what it saves).
+        savers: (number of a node of autograd, number of a piece that it saves).
     """
 
-    def __init__(self, gone: Callable[[], None]) -> None:
-        """``gone`` is called whenever an activation is given back, in whichever thread."""
-        self.all: list[Piece] = []
+    def __init__(self, gone: Callable[[], None], sequence: Callable[[], int]) -> None:
+        """Begin with none.
+
+        Args:
+            gone: is called whenever an activation is given back, in whichever thread.
+            sequence: gives the number that the next node of autograd gets.
+        """
+        self.all: list[list[int]] = []
+        self.devices = ["cpu"]
+        self.asked: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+        self.first_sides: set[int] = set()
         self.unseen: set[str] = set()
-        self.savers: list[tuple[int, Piece]] = []
-        self._there: dict[int, Piece] = {}
+        self.savers: list[tuple[int, int]] = []
+        self._there: dict[int, _End] = {}
+        self._made_before: dict[int, int] = {}
         self._gone = gone
+        self._sequence = sequence
         torch = sys.modules["torch"]
         self._plain = torch.Tensor, torch.nn.Parameter
         self._strided = torch.strided
 
-    def add(self, tensor: Any, category: str, layer: int = -1, sequence: int = -1) -> None:
+    def add(self, tensor: Any, category: int, layer: int = -1, sequence: int = -1) -> None:
         """A tensor is seen, and for what it is."""
         try:
             if type(tensor) in self._plain and tensor.layout is self._strided:
@@ -90,46 +87,82 @@ class Pieces:
         except (NotImplementedError, RuntimeError, AttributeError):
             self.unseen.add(type(tensor).__name__)
 
-    def category_of(self, key: int) -> str:
-        """Of the storage with this address of torch's; empty where it was not seen."""
-        known = self._there.get(key)
-        return known.category if known is not None else ""
+    def add_all(self, value: Any, category: int) -> None:
+        """Every tensor in a value is seen."""
+        looks = Looks()
+        for each in tensors_in(value, looks):
+            seen = len(self.all)
+            self.add(each, category)
+            if category == INPUT and len(self.all) > seen:
+                number = len(self.all) - 1
+                # It may have been detached from what made it: then a node from before this saves
+                # it. What one model returned and another is given is an activation of the first.
+                before = self._sequence() if each.grad_fn is None else NEVER
+                self._made_before[id(self.all[number])] = before
+                self.asked.append((number, each.numel() * each.element_size()))
+                if each.grad_fn is None and each.dim():
+                    self.first_sides.add(int(each.shape[0]))
+        if looks.ended:
+            name = CATEGORIES[category]
+            note = f"{name}: lists of more than {MOST_LOOKS:,} things, beyond these"
+            if note not in self.notes:
+                self.notes.append(note)
 
-    def _add(self, storage: Any, category: str, layer: int, sequence: int) -> None:
+    def category_of(self, key: int) -> int:
+        """Of the storage with this address of torch's; -1 where it was not seen."""
+        known = self._there.get(key)
+        return known.row[CATEGORY] if known is not None else -1
+
+    def on_cpu(self) -> int:
+        """Bytes of those in host memory that were seen."""
+        return sum(row[SIZE] for row in self.all if row[DEVICE] == _CPU)
+
+    def _add(self, storage: Any, category: int, layer: int, sequence: int) -> None:
         key = storage._cdata
         known = self._there.get(key)
         if known is not None:
             if sequence >= 0:
-                self.savers.append((sequence, known))
-            if known.category == "input" and 0 <= sequence < known.of_graph:
-                known.category, known.sequence, known.layer = category, sequence, layer
-            if sequence >= 0 and known.category == "activation" and sequence < known.sequence:
-                known.sequence, known.layer = sequence, layer
+                self.savers.append((sequence, known.number))
+                self._is_saved(known.row, category, layer, sequence)
             return
         size = storage.nbytes()
         if not size:
             return
-        piece = Piece(size, str(storage.device), category, layer, sequence)
-        piece.mapped = storage.is_shared() if piece.device == "cpu" else False
-        self._there[key] = piece
-        self.all.append(piece)
-        if sequence >= 0:
-            self.savers.append((sequence, piece))
-
-        def gone(_: object) -> None:
-            piece.died_ns = time.monotonic_ns()
-            if self._there.get(key) is piece:
-                del self._there[key]
-            if piece.category == "activation":
-                self._gone()
-
+        device, mapped = _CPU, 0
+        where = storage.device
+        if where.type == "cpu":
+            mapped = int(storage.is_shared())
+        else:
+            device = self._device(str(where))
+        row = [size, device, category, layer, sequence, time.monotonic_ns(), NEVER, mapped]
         # torch keeps a storage's Python object for as long as the storage itself.
-        piece.reference = weakref.ref(storage, gone)
+        end = self._there[key] = _End(storage, self._ended)
+        end.key, end.row, end.number = key, row, len(self.all)
+        self.all.append(row)
+        if sequence >= 0:
+            self.savers.append((sequence, end.number))
+
+    def _is_saved(self, row: list[int], category: int, layer: int, sequence: int) -> None:
+        if row[CATEGORY] == INPUT and sequence < self._made_before.get(id(row), 0):
+            row[CATEGORY], row[SEQUENCE], row[LAYER] = category, sequence, layer
+        elif row[CATEGORY] == ACTIVATION and sequence < row[SEQUENCE]:
+            row[SEQUENCE], row[LAYER] = sequence, layer
+
+    def _device(self, name: str) -> int:
+        if name not in self.devices:
+            self.devices.append(name)
+        return self.devices.index(name)
+
+    def _ended(self, end: _End) -> None:
+        row = end.row
+        row[DIED] = time.monotonic_ns()
+        if self._there.get(end.key) is end:
+            del self._there[end.key]
+        if row[CATEGORY] == ACTIVATION:
+            self._gone()
 
     def let_go(self) -> None:
         """Hear of no piece's end any more."""
-        for piece in self.all:
-            piece.reference = None
         self._there.clear()
 
 
