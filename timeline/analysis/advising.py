@@ -41,6 +41,8 @@ def advised(weighed: Anatomy) -> Advised | None:
     if not moments.known:
         return None
     now = int(moments.total.max())
+    if now <= 0:
+        return None
     best: dict[tuple[str, str], Advice] = {}
     for each in changes(weighed, moments):
         then = int(each.course.max())

@@ -1,44 +1,26 @@
-"""Changes to a weighed step, each with the course that its tensors would take."""
+"""Every change to a weighed step that its recording can tell of, whether it saves or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from timeline.analysis.moments import ACTIVATION, INPUT, Bytes, Moments
+from timeline.analysis import autocast, layer_changes, step_changes
+from timeline.analysis.change import Change
+from timeline.analysis.moments import Moments
+from timeline.analysis.passage import Passage
 from timeline.recording.anatomy import Anatomy
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A step as it would be; ``kind``, ``what``, ``costs`` and ``layers`` as those of an `Advice`.
-
-    Attributes:
-        course: at each moment, the bytes that tensors would hold.
-    """
-
-    kind: str
-    what: str
-    costs: str
-    course: Bytes
-    layers: tuple[str, ...] = ()
-
-
 def changes(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
-    """Every change that the recording can tell of, whether it saves or not."""
-    yield from _smaller_batch(moments)
-
-
-def _smaller_batch(moments: Moments) -> Iterator[Change]:
-    size = moments.course.batch
-    if size < 2:
+    """One after the other; what needs the graph is left out where it was not kept."""
+    passage = Passage(moments)
+    yield from step_changes.smaller_batch(weighed, moments, passage)
+    yield from step_changes.other_optimizers(weighed, moments)
+    if not passage.nodes:
         return
-    with_it = moments.of(ACTIVATION, INPUT) + moments.passing
-    gone = with_it * (size - size // 2) // size
-    yield Change(
-        "batch",
-        f"a batch of {size // 2} instead of {size}; two of them and one optimizer step give "
-        "the same gradients, except through batch normalisation",
-        "twice as many passes",
-        moments.total - gone,
-    )
+    yield from step_changes.gradients_gone(weighed, moments, passage)
+    yield from autocast.to_bfloat16(weighed, moments, passage)
+    yield from step_changes.inference(weighed, moments, passage)
+    yield from layer_changes.checkpoints(weighed, moments, passage)
+    yield from layer_changes.in_place(weighed, moments, passage)
+    yield from layer_changes.separable(weighed, moments, passage)

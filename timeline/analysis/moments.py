@@ -7,14 +7,14 @@ the whole course anew, and with it the next peak.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from timeline.recording.anatomy import CATEGORIES
-from timeline.recording.course import Course, Life
+from timeline.recording.course import Course
 
 Bytes = npt.NDArray[np.int64]
 
@@ -54,20 +54,33 @@ class Moments:
                 self.path[i] = each.path
         self.known = self.known and bool(covered.all())
 
-    def sums(self, size_of: Callable[[int, Life], int]) -> Bytes:
-        """At each moment the sum of a figure over the storages that are there."""
+    def sums(self, sizes: Sequence[int]) -> Bytes:
+        """At each moment the sum of a figure of each storage over those that are there."""
         steps = np.zeros(self.count + 1, np.int64)
-        for number, each in enumerate(self.course.lives):
-            if each.first < each.last:
-                size = size_of(number, each)
-                if size:
-                    steps[each.first] += size
-                    steps[each.last] -= size
+        for size, each in zip(sizes, self.course.lives, strict=True):
+            if size and each.first < each.last:
+                steps[each.first] += size
+                steps[each.last] -= size
         return np.cumsum(steps)[: self.count]
+
+    def gone(self, sizes: Sequence[int]) -> Bytes:
+        """What there would be less without so much of each storage.
+
+        What is saved was made before it was: within the moment before the first tick at which it is
+        known, where it is a part of what the allocator gave.
+        """
+        found = self.sums(sizes)
+        before = np.zeros(self.count, np.int64)
+        for size, each in zip(sizes, self.course.lives, strict=True):
+            if size > 0 and 0 < each.first < each.last:
+                before[each.first - 1] += size
+        result: Bytes = found + np.minimum(before, self.loose + self.rise)
+        return result
 
     def of(self, *categories: int) -> Bytes:
         """Bytes of some categories."""
-        return self.sums(lambda _, each: each.size if each.category in categories else 0)
+        lives = self.course.lives
+        return self.sums([each.size if each.category in categories else 0 for each in lives])
 
     def whether(self, *ends: str) -> npt.NDArray[np.bool_]:
         """The moments of phases whose paths end so."""
@@ -76,7 +89,7 @@ class Moments:
     @cached_property
     def standing(self) -> Bytes:
         """What is known storage by storage."""
-        return self.sums(lambda _, each: each.size)
+        return self.sums([each.size for each in self.course.lives])
 
     @cached_property
     def rise(self) -> Bytes:
@@ -92,7 +105,7 @@ class Moments:
     def loose(self) -> Bytes:
         """What was there at the tick, given by the allocator and none of the known storages."""
         held = np.array([each or 0 for each in self.course.held], np.int64)
-        told = self.sums(lambda _, each: each.size if each.told else 0)
+        told = self.sums([each.size if each.told else 0 for each in self.course.lives])
         since = held - held[self.start] - (told - told[self.start])
         return np.maximum(since, 0)
 

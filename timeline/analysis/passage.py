@@ -7,13 +7,23 @@ it is done. So what went tells how far it is, however much of the rest the progr
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from timeline.analysis.moments import ACTIVATION, Bytes, Moments
+from timeline.analysis.moments import ACTIVATION, GRADIENT, Bytes, Moments
+from timeline.recording.anatomy import Anatomy
+from timeline.recording.format import SIZE_LIMIT
 
 NONE = -1
+
+_VIEWS = (
+    "Alias", "AsStrided", "Detach", "Expand", "Permute", "Reshape", "Select", "Slice", "Split",
+    "Squeeze", "TBackward", "Transpose", "UnsafeSplit", "UnsafeView", "Unbind", "Unsqueeze", "View",
+    "Narrow",
+)  # fmt: skip
+"""Nodes of operators that return what they are given in another shape."""
 
 
 class Passage:
@@ -21,7 +31,9 @@ class Passage:
 
     Attributes:
         nodes: as they were noted, in the order in which they were made.
+        lives: the storages.
         saver: of each storage the first node that saves it, `NONE` where none does.
+        savers: how many save it.
         done: at each moment the first node whose backward was done as it began; in backward alone,
             elsewhere the number of nodes.
         doing: the same as the moment ended.
@@ -30,11 +42,14 @@ class Passage:
     def __init__(self, moments: Moments) -> None:
         course = moments.course
         self.nodes = course.nodes
+        self.lives = course.lives
         self._moments = moments
         self.saver = [NONE] * len(course.lives)
+        self.savers = [0] * len(course.lives)
         for number in range(len(self.nodes) - 1, -1, -1):
             for each in self.nodes[number].saves:
                 self.saver[each] = number
+                self.savers[each] += 1
         everything = len(self.nodes)
         self.done = np.full(moments.count, everything, np.int64)
         went: dict[int, int] = {}
@@ -74,13 +89,90 @@ class Passage:
                     found[each].append(number)
         return found
 
+    def of_parameters(self, weighed: Anatomy) -> Bytes:
+        """At each moment of backward, what stands beside for gradients of parameters alone.
+
+        Where a layer's gradient stood before, the new one stands until it is added; and the one of
+        a convolution is copied out of the order that oneDNN computes it in.
+        """
+        found = np.zeros(self._moments.count, np.int64)
+        for span in self._moments.course.spans:
+            if not span.path.endswith("backward"):
+                continue
+            stood = {
+                each.layer
+                for each in self.lives
+                if each.category == GRADIENT and each.first <= span.first < each.last
+            }
+            for i in range(span.first, span.last + 1):
+                at = range(max(int(self.doing[i]) - 1, 0), int(self.done[i]))
+                for node in map(self.nodes.__getitem__, at):
+                    if 0 <= node.layer < len(weighed.layers):
+                        times = (node.layer in stood) + node.kind.startswith("Convolution")
+                        size = weighed.layers[node.layer].parameter * times
+                        found[i] = max(int(found[i]), size)
+        return found
+
     def bytes_of(self, number: int) -> int:
         """Of a node's result."""
         node = self.nodes[number]
-        return int(np.prod(node.shape, dtype=np.int64)) * node.element
+        return min(prod(node.shape) * node.element, SIZE_LIMIT)
 
     def stands(self, number: int, calls: Bytes, call: int) -> npt.NDArray[np.bool_]:
         """The moments from a call of a layer on to the end of a node's backward."""
         begun = calls >= call
         backward = self._moments.whether("backward")
         return begun & (~backward | (self.done > number))
+
+    def passed_on(self, weighed: Anatomy) -> int:
+        """The most that forward holds of its own results where none is saved for backward.
+
+        Each stands until the last node that is made of it. A view is what it was made of, and so is
+        what a layer in place, or a dropout that does nothing, returns. A loss is none of it.
+        """
+        everything = [i for i, node in enumerate(self.nodes) if not _is_loss(node.layer, weighed)]
+        source = [NONE] * len(self.nodes)
+        for number in everything:
+            source[number] = self._source(number, weighed)
+        for number in everything:
+            if source[number] not in (NONE, number):
+                source[number] = source[source[number]]
+        last = list(range(len(self.nodes)))
+        for number in everything:
+            for each in self.nodes[number].before:
+                if each >= 0 and source[each] != NONE:
+                    last[source[each]] = number
+        ends: dict[int, int] = {}
+        held = most = 0
+        for number in everything:
+            if source[number] == number:
+                size = self.bytes_of(number)
+                held += size
+                ends[last[number]] = ends.get(last[number], 0) + size
+            most = max(most, held)
+            held -= ends.pop(number, 0)
+        return most
+
+    def _source(self, number: int, weighed: Anatomy) -> int:
+        """The node whose result a node's result is, or is a view of; `NONE` for a parameter."""
+        node = self.nodes[number]
+        before = [each for each in node.before if each >= 0]
+        if node.kind.startswith(_VIEWS):
+            return before[0] if before else NONE
+        settings = weighed.settings.get(node.layer, {})
+        kind = weighed.layers[node.layer].kind
+        if before and (
+            settings.get("inplace") is True
+            or kind.startswith("Dropout")
+            # Without gradients a bias is added in place (aten/src/ATen/native/Linear.cpp).
+            or (kind == "Linear" and node.kind.startswith("AddBackward"))
+        ):
+            return before[0]
+        return number
+
+
+def _is_loss(layer: int, weighed: Anatomy) -> bool:
+    """Whether a node is of no layer, or of one that a model does not need to predict."""
+    if not 0 <= layer < len(weighed.layers):
+        return True
+    return not weighed.layers[layer].kind or weighed.layers[layer].kind.lower().endswith("loss")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from timeline.analysis.anatomy import Anatomized
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 from timeline.views import advice_text
@@ -16,7 +15,8 @@ from timeline.views.parts import (
 )
 from timeline.views.terminal import BOLD, DIM, Look
 
-ADVICE_SHOWN = 4
+ADVICE_SHOWN = 5
+"""The largest; a page has all."""
 
 
 def lines_of(analysis: Analysis, look: Look) -> list[str]:
@@ -53,25 +53,29 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
         if row[0] == LABELS["unexplained"] and share is not None:
             line += f"  {100 * share:.1f} % of the growth"
         out.append(look.paint(line, style) if style else line)
-    out += _advice(analysis, anatomy, look)
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)]
-    for note in filter(None, (*notes, how_to_lower_it(anatomy))):
+    for note in notes:
         out += [look.paint(line, DIM) for line in look.lines(note, "  ", "    ")]
     return out
 
 
-def _advice(analysis: Analysis, anatomy: Anatomized, look: Look) -> list[str]:
-    """The largest savings."""
-    told = anatomy.advised
-    if told is None or not told.advice:
+def advice_of(analysis: Analysis, look: Look) -> list[str]:
+    """The largest savings, and what tells of more."""
+    anatomy = analysis.anatomy
+    if anatomy is None or not anatomy.phases:
         return []
-    peak = look.plain(to_be_lowered(analysis, anatomy))
-    lines = look.lines(f"What would lower {peak}, each alone:", rest="  ")
-    lines += advice_text.lines_of(told.advice[:ADVICE_SHOWN], told.peak, look)
-    more = len(told.advice) - ADVICE_SHOWN
-    if more > 0:
-        text = f"and {more} more: on the page, and in --json"
-        lines += [look.paint(line, DIM) for line in look.lines(text, "  ", "    ")]
+    told = anatomy.advised
+    lines: list[str] = []
+    notes = [how_to_lower_it(anatomy)]
+    if told is not None and told.advice:
+        peak = look.plain(to_be_lowered(analysis, anatomy))
+        lines += look.lines(f"What would lower {peak}, each alone:", rest="  ")
+        lines += advice_text.lines_of(told.advice[:ADVICE_SHOWN], told.peak, look)
+        more = len(told.advice) - ADVICE_SHOWN
+        if more > 0:
+            notes.insert(0, f"and {more} more: on the page, and in --json")
+    for note in filter(None, notes):
+        lines += [look.paint(line, DIM) for line in look.lines(note, "  ", "    ")]
     return lines
 
 

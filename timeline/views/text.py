@@ -5,7 +5,7 @@ from __future__ import annotations
 from timeline.analysis.processes import FAMILY
 from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
-from timeline.views.anatomy_text import lines_of
+from timeline.views.anatomy_text import advice_of, lines_of
 from timeline.views.children_text import children_block
 from timeline.views.device_text import devices_shown
 from timeline.views.device_words import channels_of
@@ -39,6 +39,7 @@ def render(analysis: Analysis, *, width: int = 80, color: bool = False, ascii: b
         ],
         phase_table(analysis, look),
         lines_of(analysis, look),
+        advice_of(analysis, look),
         *line_tables(analysis, look),
         *devices_shown(analysis, look),
         children_block(analysis, look),

@@ -6,7 +6,7 @@ import pytest
 
 from timeline.analysis.advising import advised
 from timeline.analysis.moments import ACTIVATION, GRADIENT, INPUT, PARAMETER, STATE, Moments
-from timeline.recording.anatomy import NO_MOMENT, Anatomy, Trained, WeighedLayer
+from timeline.recording.anatomy import NO_MOMENT, Anatomy, LayerCall, Trained, WeighedLayer
 from timeline.recording.course import Course, Life, Node, Span
 
 # Ticks 0 to 3 are in forward, 4 to 7 in backward, 8 and 9 in the optimizer's step.
@@ -94,3 +94,200 @@ def test_advice_stands_with_the_largest_saving_first_and_none_without_one():
     sizes = [each.saves for each in advised(weighed()).advice]
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) > 0
+
+
+def test_without_state_that_goes_and_with_momentum_a_copy_of_the_parameters_stays():
+    none, momentum = sorted(told(weighed(), "optimizer"), key=lambda each: -each.saves)
+    assert none.what == "the optimizer sgd,momentum=0"
+    assert none.saves == 8000
+    assert momentum.saves == 8000 - 4000
+    # SGD with momentum has the one copy that it would have.
+    plain = replace(TRAINED, optimizer="SGD", options={"momentum": True})
+    (only,) = told(weighed(trained=plain), "optimizer")
+    assert only.what == "the optimizer sgd,momentum=0"
+    assert not told(weighed(trained=replace(plain, options={"momentum": False})), "optimizer")
+
+
+def test_ways_of_an_optimizer_are_advised_where_its_step_is_the_peak_and_its_rule_agrees():
+    adam = replace(TRAINED, sizes=((250, 4), (7500, 4)))
+    # The root and the quotient of the largest, while the root of the one before still stands.
+    loop = replace(COURSE, most=(*MOST[:9], 1000 + 2 * 30_000))
+    (fused,) = told(weighed(loop, trained=adam), "optimizer_kernel")
+    assert fused.what == "Adam with fused=True"
+    assert fused.peak == 47_600  # as backward begins
+    assert fused.saves == 16_600 + 61_000 - 47_600
+    many = replace(adam, options={"foreach": True}, sizes=((2250, 4),) * 10)
+    course = replace(COURSE, most=(*MOST[:9], 90_000))
+    fused, looped = told(weighed(course, trained=many), "optimizer_kernel")
+    assert (fused.what, fused.peak) == ("Adam with fused=True", 47_600)
+    assert looped.what == "Adam with foreach=False"
+    # What was measured is nothing like the rule: another optimizer of that name.
+    assert not told(weighed(course, trained=adam), "optimizer_kernel")
+
+
+def test_gradients_that_stand_through_forward_would_go_until_backward_makes_them():
+    standing = (
+        *LIVES[:6],
+        Life(GRADIENT, 1, 3000, 0, 10, True),
+        Life(GRADIENT, 0, 1000, 0, 10, True),
+    )
+    held = (0, 0, 20_000, 30_000, 0, -10_000, -10_000, -30_000, 0, 0)
+    most = (0, 0, 24_000, 30_000, 0, 5000, -7000, -9000, 0, 3000)
+    course = replace(COURSE, lives=standing, held=held, most=most)
+    (gone,) = told(weighed(course), "set_to_none")
+    assert gone.what.startswith("zero_grad(set_to_none=True)")
+    assert gone.saves == 4000  # as backward begins neither layer's is made
+    before = tuple(
+        replace(each, last=4) if each.category == GRADIENT else each for each in standing
+    )
+    forward = replace(
+        course, lives=before, most=(0, 0, 24_000, 40_000, 0, 5000, -7000, -9000, 0, 0)
+    )
+    (gone,) = told(weighed(forward), "set_to_none")
+    assert gone.what == "zero_grad() before forward, not after it"
+    assert not told(weighed(), "set_to_none")
+
+
+def test_of_an_inference_there_are_parameters_inputs_and_what_forward_passes_on():
+    (without,) = told(weighed(), "inference_mode")
+    # Both results, of 6 times 10 numbers, while the second one is made.
+    assert without.peak == 4000 + 600 + 2 * 240
+    # A view has no bytes of its own, and the third result comes when the first is gone.
+    nodes = (
+        *NODES,
+        Node("ViewBackward0", 1, (60,), 4, (1,), ()),
+        Node("C", 1, (60,), 4, (2,), ()),
+        Node("TBackward0", 1, (1000, 1000), 4, (-1,), ()),
+    )
+    (without,) = told(weighed(replace(COURSE, nodes=nodes)), "inference_mode")
+    assert without.peak == 4000 + 600 + 2 * 240
+
+
+def blocks(kind="ModuleList"):
+    """Two blocks of two layers each, whose second layers save most."""
+    layers = (
+        layer("", kind="Net"), layer("body", kind=kind), layer("body.0", kind="Block"),
+        layer("body.0.a", 100), layer("body.0.b"), layer("body.1", kind="Block"),
+        layer("body.1.a", 100), layer("body.1.b"),
+    )  # fmt: skip
+    lives = (
+        Life(PARAMETER, 3, 400, 0, 10, True),
+        Life(PARAMETER, 6, 400, 0, 10, True),
+        Life(ACTIVATION, 3, 100, 1, 8, True),
+        Life(ACTIVATION, 4, 9000, 1, 7, True),
+        Life(ACTIVATION, 6, 100, 3, 6, True),
+        Life(ACTIVATION, 7, 5000, 3, 5, True),
+    )
+    spans = (Span("step/forward", 0, 3, 0), Span("step/backward", 4, 8, 0), Span("x", 9, 9, 1))
+    held = (0, 9100, 9100, 14_200, 0, -5000, -5100, -14_100, -14_200, 0)
+    nodes = tuple(
+        Node("A", which, (25,), 4, (at - 1,), (at + 2,)) for at, which in enumerate((3, 4, 6, 7))
+    )
+    calls = (
+        LayerCall(3, 0, (25,), 4, 0, 100, -1, True),
+        LayerCall(6, 0, (25,), 4, 1, 100, 0, True),
+    )
+    course = Course(held, held, (-1, 0, 1, 1, 1, 1, 1, 1, 1, 1), spans, lives, nodes, 0)
+    return weighed(course, layers, calls=calls)
+
+
+def test_a_block_that_is_computed_again_keeps_what_it_was_given():
+    (again,) = told(blocks(), "checkpointing")
+    assert again.layers == ("body.0", "body.1")
+    # 800 and 14 200 as all stands. Then the first block with what is left of the second one.
+    assert advised(blocks()).peak == 15_000
+    assert again.peak == 800 + 9100 + 100
+    assert not told(blocks("Net"), "checkpointing")
+
+
+def convolution(settings, activation="ReLU", size=4 * 64 * 64 * 9):
+    layers = (layer("conv", 64 * 64 * 9, "Conv2d"), layer("act", 0, activation))
+    layers = (replace(layers[0], output_shape=(2, 64, 4, 4)), layers[1])
+    lives = (
+        Life(PARAMETER, 0, size, 0, 10, True),
+        Life(STATE, -1, size, 0, 10, True),
+        Life(ACTIVATION, 1, 8192, 2, 6, True),
+        Life(ACTIVATION, 1, 8192, 3, 5, True),
+        Life(GRADIENT, 0, size, 6, 10, True),
+    )
+    shape = (2, 64, 4, 4)
+    nodes = (
+        Node("ConvolutionBackward0", 0, shape, 4, (-1,), (0,)),
+        Node("LeakyReluBackward0", 1, shape, 4, (0,), (2,)),
+        Node("SumBackward0", -1, (), 4, (1,), (3,)),
+    )
+    held = (0, 0, 8192, 16_384, 0, -8192, size - 16_384, size - 16_384, 0, 0)
+    course = Course(held, held, (-1, 0, 1, 1, 1, 1, 1, 1, 1, 1), SPANS, lives, nodes, 0)
+    calls = (
+        LayerCall(0, 0, shape, 4, -2, 8192, -1, True), LayerCall(1, 0, shape, 4, 0, 8192, 0, True)
+    )  # fmt: skip
+    return weighed(course, layers, calls=calls, settings=settings)
+
+
+CONV = {
+    "in_channels": 64, "out_channels": 64, "kernel_size": [3, 3], "padding": [1, 1], "groups": 1
+}  # fmt: skip
+
+
+def test_a_separable_convolution_has_fewer_weights_gradients_and_states_and_one_more_result():
+    (instead,) = told(convolution({0: CONV}), "separable")
+    fewer = 4 * (64 * 64 * 9 - 64 * 9 - 64 * 64)
+    assert instead.layers == ("conv",)
+    assert instead.saves == 3 * fewer - 8192  # what is between the two stands to the end
+    assert not told(convolution({0: {**CONV, "groups": 64}}), "separable")
+    for wrong in ({"kernel_size": ["3", 3]}, {"padding": "same"}, {"in_channels": None}):
+        assert not told(convolution({0: {**CONV, **wrong}}), "separable")
+
+
+def test_an_activation_in_place_saves_what_it_alone_needs_kept():
+    step = convolution({1: {"inplace": False}}, "LeakyReLU", size=8)
+    (over,) = told(step, "in_place")
+    assert over.layers == ("act",)
+    assert over.saves == 8192
+    # Where another needs what it would overwrite, or that is saved, it is not advised.
+    other = Node("AddBackward0", -1, (2, 64, 4, 4), 4, (0,), ())
+    course = replace(step.course, nodes=(*step.course.nodes, other))
+    assert not told(replace(step, course=course), "in_place")
+
+
+AUTOCAST = (
+    Node("EmbeddingBackward0", 0, (10, 1000), 4, (-1,), ()),
+    Node("NativeLayerNormBackward0", 1, (10, 1000), 4, (0, -1, -1), (2,)),
+    Node("TBackward0", 1, (1000, 100), 4, (-1,), ()),
+    Node("AddmmBackward0", 1, (10, 1000), 4, (1, 2, -1), (3, 0)),
+    Node("ReluBackward0", 1, (10, 1000), 4, (3,), (4,)),
+)
+
+
+def autocast(nodes=AUTOCAST):
+    lives = (
+        Life(PARAMETER, 1, 400_000, 0, 10, True),
+        Life(PARAMETER, 0, 400_000, 0, 10, True),
+        Life(ACTIVATION, 1, 40_000, 2, 8, True),
+        Life(ACTIVATION, 1, 40_000, 3, 8, True),
+        *(Life(ACTIVATION, 1, size, 3, 8, True) for size in (4_000_000, 3_600_000)),
+    )
+    nodes = tuple(
+        replace(each, shape=(1000, 1000)) if each.saves == (4,) else each for each in nodes
+    )
+    told = [sum(each.size for each in lives if each.first <= i < each.last and each.category == 4)
+            for i in range(10)]  # fmt: skip
+    held = (*told[:4], *(each - told[4] for each in told[4:8]), 0, 0)
+    return weighed(Course(held, held, (-1,) * 10, SPANS, lives, nodes, 0))
+
+
+def test_under_autocast_products_save_halves_and_a_norm_what_it_is_given():
+    (cast,) = told(autocast(), "bf16")
+    # What relu returns is halved, and of what the norm returns there is a cast copy alone. What the
+    # norm was given stays, and a copy of the product's weights is new.
+    assert cast.saves == 2_000_000 + 20_000 - 200_000
+
+
+@pytest.mark.parametrize("kind", ["MkldnnRnnLayerBackward0", "MineBackward", "CopyBackwards"])
+def test_under_autocast_nothing_is_said_of_nodes_that_nobody_knows(kind):
+    assert not told(autocast((*AUTOCAST, Node(kind, 1, (1,), 4, (4,), ()))), "bf16")
+
+
+def test_what_is_of_bfloat16_already_is_not_advised_to_be():
+    nodes = tuple(replace(each, element=2) for each in AUTOCAST)
+    assert not told(autocast(nodes), "bf16")

@@ -104,7 +104,8 @@ def _parts(analysis: Analysis, anatomy: Anatomized) -> str:
     blocks = "".join(_table(each, analysis, each is first) for each in anatomy.phases)
     weighed = anatomy.weighed
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in weighed.not_counted)]
-    notes += filter(None, [how_to_lower_it(anatomy)])
+    if anatomy.advised is None or not anatomy.advised.advice:
+        notes += filter(None, [how_to_lower_it(anatomy)])
     told = "".join(f'<p class="note">{escaped(each)}</p>' for each in notes)
     return (
         '<section class="card" id="anatomy" aria-label="What the peaks are made of">'
@@ -167,7 +168,8 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
         '<div class="scroll" tabindex="0" role="group" aria-label="Table of advice">'
         '<table class="advice"><thead><tr><th scope="col">Saves</th><th scope="col">Of it</th>'
         '<th scope="col">Change</th><th scope="col">Costs</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></section>"
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="note">{escaped(how_to_lower_it(anatomy))}</p></section>'
     )
 
 

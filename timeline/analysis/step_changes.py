@@ -1,0 +1,170 @@
+"""Changes of a step as a whole: its batch, its optimizer, its gradients, or no training at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from timeline.analysis.change import Change
+from timeline.analysis.moments import (
+    ACTIVATION,
+    BUFFER,
+    GRADIENT,
+    INPUT,
+    PARAMETER,
+    STATE,
+    Bytes,
+    Moments,
+)
+from timeline.analysis.passage import Passage
+from timeline.recording.anatomy import Anatomy, Trained
+
+_AGREES = 0.1
+"""A rule of what an optimizer holds for a moment is asked where it is no further off than that."""
+
+_FUSED = ("Adam", "AdamW", "SGD")
+"""Those whose fused way on a CPU holds nothing beside (torch 2.14)."""
+
+
+def smaller_batch(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
+    """Half of what goes with the batch."""
+    size = moments.course.batch
+    if size < 2:
+        return
+    passing = np.maximum(moments.passing - passage.of_parameters(weighed), 0)
+    with_it = moments.of(ACTIVATION, INPUT) + passing
+    gone = with_it * (size - size // 2) // size
+    yield Change(
+        "batch",
+        f"a batch of {size // 2} instead of {size}; two of them and one optimizer step give "
+        "the same gradients, except through batch normalisation",
+        "twice as many passes",
+        moments.total - gone,
+    )
+
+
+def other_optimizers(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
+    """One with less state, and the same one in another way."""
+    groups = weighed.trained
+    if len({each.optimizer for each in groups}) != 1:
+        return
+    now = groups[0]
+    adaptive = now.optimizer != "SGD"
+    copy = _bytes(groups)
+    if adaptive:
+        yield _with_state(
+            moments, "sgd,momentum=0.9", copy, "other convergence: a new learning rate"
+        )
+    if adaptive or any(each.options.get("momentum") for each in groups):
+        yield _with_state(moments, "sgd,momentum=0", 0, "other convergence")
+    yield from _other_ways(moments, groups)
+
+
+def _bytes(groups: tuple[Trained, ...]) -> int:
+    return sum(numbers * size for each in groups for numbers, size in each.sizes)
+
+
+def _with_state(moments: Moments, text: str, state: int, costs: str) -> Change:
+    """SGD, whose loop over parameters writes in place and holds nothing beside."""
+    there = moments.of(STATE)
+    course = moments.total - there + np.where(there > 0, state, 0)
+    stepping = moments.whether("optimizer")
+    course[stepping] -= (moments.loose + moments.rise - moments.made)[stepping]
+    return Change("optimizer", f"the optimizer {text}", costs, course)
+
+
+def _other_ways(moments: Moments, groups: tuple[Trained, ...]) -> Iterator[Change]:
+    name, options = groups[0].optimizer, groups[0].options
+    stepping = moments.whether("optimizer")
+    if name not in _FUSED or not stepping.any():
+        return
+    way = "fused" if options.get("fused") else "foreach" if options.get("foreach") else "loop"
+    beside = moments.loose + moments.rise - moments.made
+    measured = int(beside[stepping].max())
+    known = _beside(groups, way)
+    if abs(measured - known) > _AGREES * max(measured, known):
+        return
+    for text, other, costs in (
+        ("fused=True", "fused", "nothing"),
+        ("foreach=False", "loop", "some time a step"),
+    ):
+        if other == way or (way == "fused" and other == "loop"):
+            continue
+        course = moments.total.copy()
+        course[stepping] += _beside(groups, other) - beside[stepping]
+        yield Change("optimizer_kernel", f"{name} with {text}", costs, course)
+
+
+def _beside(groups: tuple[Trained, ...], way: str) -> int:
+    """What a step holds beside state and gradients at most, by what torch.optim does in each way.
+
+    A loop's variables stand until they are assigned anew: the root of one parameter's second moment
+    while the next one's is made.
+    """
+    if way == "fused":
+        return 0
+    most = 0
+    for each in groups:
+        adam = each.optimizer != "SGD"
+        # AdamW shrinks the parameter itself; the others add it to a copy of the gradient.
+        copied = each.options.get("maximize", False) + (
+            each.options.get("weight_decay", False) and each.optimizer != "AdamW"
+        )
+        sizes = [numbers * size for numbers, size in each.sizes]
+        if way == "foreach":
+            most = max(most, sum(sizes) * (min(copied, 1) + adam))
+            continue
+        before = 0
+        for size in sizes:
+            held = size * min(copied, 1)
+            if adam:
+                held += before + 2 * size
+            elif copied and each.options.get("nesterov"):
+                held += size
+            most = max(most, held)
+            before = size
+    return most
+
+
+def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
+    """Gradients that stand through forward, though a backward of the same step makes them anew."""
+    backward = moments.whether("backward")
+    if not backward.any():
+        return
+    begins = int(np.argmax(backward))
+    lives = moments.course.lives
+    standing = [each for each in lives if each.category == GRADIENT and each.first <= 0]
+    if not standing:
+        return
+    firsts = {layer: numbers[0] for layer, numbers in passage.of_layer.items()}
+    gone: Bytes = np.zeros(moments.count, np.int64)
+    for each in standing:
+        if each.layer not in firsts:
+            return  # whose backward that is nobody knows
+        made = backward & (passage.done <= firsts[each.layer])
+        until = int(np.argmax(made)) if made.any() else moments.count
+        gone[each.first : min(until, each.last)] += each.size
+    kept = any(each.last > begins for each in standing)
+    what = (
+        "zero_grad(set_to_none=True), as is the default, instead of zeros"
+        if kept
+        else "zero_grad() before forward, not after it"
+    )
+    yield Change("set_to_none", what, "nothing", moments.total - gone)
+
+
+def inference(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
+    """Parameters, buffers, inputs, and what forward passes on."""
+    if not weighed.step or not passage.nodes:
+        return
+    passed = passage.passed_on(weighed)
+    if not passed:
+        return  # of a model without layers: nobody knows what is its and what the loss's
+    stands = int(moments.of(PARAMETER, BUFFER, INPUT).max())
+    yield Change(
+        "inference_mode",
+        "where only predictions are wanted: eval() and torch.inference_mode()",
+        "no training",
+        np.array([stands + passed], np.int64),
+    )
