@@ -91,7 +91,7 @@ def test_choices_stand_side_by_side(target, capsys):
         (["torchvision:resnet18", "--gpu", "24"], "a GPU's memory lies between"),
         (["nothing.py"], "there is no script nothing.py"),
         (["--batch", "4", "nothing.py"], "--batch is for a model"),
-        (["--fit", "24GiB", "nothing.py"], "--fit is for a model"),
+        (["--fit", "24GiB", "nothing.py"], "there is no script nothing.py"),
         (["torchvision:resnet18", "--fit", "24GiB"], "give the sizes of one input"),
         (["torchvision:resnet18", "--compare", "colour=a,b"], "compare one of"),
         (["torchvision:resnet18", "--compare", "precision=fp32,fp8"], "not 'fp8'"),

@@ -9,6 +9,7 @@ its that is called batch gets --batch.
   timeline estimate torchvision:resnet50 --input 3x224x224 --batch 32 --optimizer adamw
   timeline estimate --gpu rtx4090 train.py --epochs 2
   timeline estimate -m package.train --batch-size 64
+  timeline estimate --fit rtx4090 train.py --batch-size {batch}
   timeline estimate --gpu                 the cards that are known
 """
 
@@ -17,18 +18,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from timeline.cli import model_options
 from timeline.cli.estimate_choices import compare, fit, one
 from timeline.cli.estimate_files import checked, over
+from timeline.cli.estimate_scripts import Varied, of_script
 from timeline.cli.output import show
 from timeline.cli.views import OfEstimate, deliver
 from timeline.errors import UsageError
 from timeline.theory import cards
-from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
 from timeline.theory.lightly import without_compiler
 from timeline.theory.types import Breakdown
@@ -60,11 +61,10 @@ def run(arguments: list[str]) -> int:
         raise UsageError("--theme is for a chart: give -o FILE.png with it")
     if options.over and not drawn & {".png", ".html"}:
         raise UsageError("--over is for a picture or a page: give -o FILE.png or FILE.html with it")
-    if options.compare:
-        return compare(options, card)
-    if options.fit is not None:
-        return fit(options)
-    found = of_script(script, options, card) if script else of_model(options, card)
+    if options.compare or options.fit is not None:
+        varied = Varied(script, options) if script else None
+        return compare(options, card, varied) if options.compare else fit(options, varied)
+    found = Found(of_script(script, options)) if script else of_model(options)
     views = OfEstimate(
         found.estimate,
         card,
@@ -84,7 +84,7 @@ class Found:
     breakdown: Breakdown | None = None
 
 
-def of_model(options: argparse.Namespace, card: Card) -> Found:
+def of_model(options: argparse.Namespace) -> Found:
     """The estimate of a model in an ordinary loop."""
     made = one(options)
     told = None
@@ -105,45 +105,6 @@ def of_model(options: argparse.Namespace, card: Card) -> Found:
             title=target.title,
         )
     return Found(made, told)
-
-
-def of_script(script: Sequence[str], options: argparse.Namespace, card: Card) -> Found:
-    """The estimate of a script, followed in a process of its own."""
-    from timeline.recorder.command import interpreter_options, own_name
-    from timeline.theory.allocator.settings import Settings
-    from timeline.theory.cuda.cards import card as as_the_rules_see_it
-    from timeline.theory.predicting import predict
-    from timeline.theory.script.launch import follow
-
-    if script[0] != "-m" and not os.path.isfile(script[0]):
-        raise UsageError(f"there is no script {script[0]}: give a file, or a model such as "
-                         "torchvision:resnet50")  # fmt: skip
-    title = f"-m {script[1]}" if script[0] == "-m" else os.path.basename(script[0])
-    followed = follow(
-        [own_name(), *interpreter_options(), *script],
-        title,
-        card,
-        options.gpu,
-        steps=options.steps,
-        limit_s=options.limit,
-        show=options.show_output,
-        ask_cudnn=options.ask_cudnn,
-    )
-    # What the script's own environment would tell the allocator; torch looks at both names.
-    settings = options.allocator or os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get(
-        "PYTORCH_CUDA_ALLOC_CONF"
-    )  # fmt: skip
-    made = predict(
-        followed.tape,
-        title=title,
-        card=as_the_rules_see_it(options.gpu),
-        steps=followed.tape.steps,
-        settings=Settings.parse(settings) if settings else None,
-    )
-    assumptions = (*followed.notes, *made.assumptions)
-    return Found(
-        replace(made, assumptions=assumptions, cut_off=followed.cut_off, steps=followed.steps)
-    )
 
 
 def _check(options: argparse.Namespace, given: Set[str], is_script: bool) -> None:
@@ -198,7 +159,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments, []
 
 
-OF_A_MODEL = (*model_options.NAMES, "zero_grad", "accumulate", "torch", "fit", "compare")
+OF_A_MODEL = (*model_options.NAMES, "zero_grad", "accumulate", "torch")
 OF_A_SCRIPT = ("limit", "show_output")
 """Options that have no meaning for the other kind of target."""
 
@@ -262,20 +223,22 @@ def _parser() -> argparse.ArgumentParser:
         help="lay a recording of the same program over the .png or .html: a CUDA snapshot, or a "
         "run directory with torch's memory on a GPU",
     )
-    model = parser.add_argument_group("for a model")
-    model.add_argument(
+    parser.add_argument(
         "--fit",
         metavar="CARD",
-        help="find the largest batch that fits a card, or a size such as 24GiB",
+        help="find the largest batch that fits a card, or a size such as 24GiB; a script has "
+        "{batch} among its words",
     )
-    model.add_argument(
+    parser.add_argument(
         "--compare",
         metavar="WHAT=A,B,...",
         action="append",
         default=[],
         help="set choices side by side: optimizer=sgd,adamw, precision=fp32,bf16, "
-        "checkpointing=no,yes, attention=sdpa,eager; may be given several times",
+        "checkpointing=no,yes, attention=sdpa,eager, batch, gpu; of a script gpu, and what stands "
+        "in braces among its words; may be given several times",
     )
+    model = parser.add_argument_group("for a model")
     model_options.add(model)
     model.add_argument(
         "--zero-grad",

@@ -1,4 +1,4 @@
-"""Several estimates of a model: the largest batch that fits, and choices side by side."""
+"""Several estimates of a target: the largest batch that fits, and choices side by side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from timeline.cli.estimate_scripts import Varied
 from timeline.cli.output import show
 from timeline.errors import UsageError
 from timeline.theory import cards
@@ -87,8 +88,8 @@ def _target(text: str, inputs: tuple[str, ...]) -> Target:
         return resolve(text, inputs)
 
 
-def fit(options: argparse.Namespace) -> int:
-    """Find the largest batch that fits; returns the exit code."""
+def fit(options: argparse.Namespace, varied: Varied | None = None) -> int:
+    """Find the largest batch that fits, of a model or of a script; returns the exit code."""
     from timeline.theory.cuda.cards import card as as_the_rules_see_it
     from timeline.theory.cuda.cards import context
     from timeline.theory.fitting import largest_batch
@@ -102,11 +103,15 @@ def fit(options: argparse.Namespace) -> int:
             f"--fit {options.fit}: CUDA's context alone, about {format_bytes(taken)}, does not fit "
             f"into {format_bytes(card.visible)}: give a larger card"
         )
-    found = largest_batch(
-        lambda batch: one(options, capacity=room, batch=batch, gpu=options.fit),
-        lambda estimate: not estimate.out_of_memory,
-        start=options.batch or 8,
-    )
+    if varied is not None:
+        varied.check("--fit", ["batch"])
+
+    def of(batch: int) -> Estimate:
+        if varied is not None:
+            return varied.of_batch(batch=batch, gpu=options.fit, capacity=room)
+        return one(options, capacity=room, batch=batch, gpu=options.fit)
+
+    found = largest_batch(of, lambda estimate: not estimate.out_of_memory, start=options.batch or 8)
     if options.json:
         show(json.dumps({"timeline": 1, "fit": _fit_document(found, card)}, indent=1) + "\n")
         return 0
@@ -132,6 +137,8 @@ def fit(options: argparse.Namespace) -> int:
         f"{format_bytes(found.estimate.context.high)} are known; {found.runs} estimates",
         rest="  ",
     )
+    if found.estimate.cut_off:
+        lines += look.lines(f"Cut off: {found.estimate.cut_off}", rest="  ")
     show("\n".join(lines) + "\n")
     return 0
 
@@ -157,12 +164,16 @@ def _fit_document(found: Any, card: Card) -> dict[str, object]:
         "process_total": asdict(found.estimate.process_total),
         "next": None if after is None else {"batch": after[0], "reason": after[1].out_of_memory},
         "estimates": found.runs,
+        "cut_off": found.estimate.cut_off,
     }
 
 
-def compare(options: argparse.Namespace, card: Card) -> int:
-    """Set choices side by side; returns the exit code."""
-    names, sets = zip(*(_choice(each) for each in options.compare), strict=True)
+def compare(options: argparse.Namespace, card: Card, varied: Varied | None = None) -> int:
+    """Set choices side by side, of a model or of a script; returns the exit code."""
+    free = varied is not None
+    names, sets = zip(*(_choice(each, free=free) for each in options.compare), strict=True)
+    if varied is not None:
+        varied.check("--compare", names)
     if len(set(names)) < len(names):
         raise UsageError("--compare names the same choice twice: give all its values in one")
     rows = list(itertools.product(*sets))
@@ -171,13 +182,16 @@ def compare(options: argparse.Namespace, card: Card) -> int:
     changes = [dict(zip(names, row, strict=True)) for row in rows]
     # Found before the first estimate, which may take long: one of them may not exist.
     holding = [cards.find(each["gpu"]) if "gpu" in each else card for each in changes]
-    made = [(row, one(options, **each), on)
-            for row, each, on in zip(rows, changes, holding, strict=True)]  # fmt: skip
+    made = [
+        (row, one(options, **each) if varied is None else varied.one(**each), on)
+        for row, each, on in zip(rows, changes, holding, strict=True)
+    ]
     if options.json:
         document = [
             {**dict(zip(names, row, strict=True)), "peak_allocated": each.peak_allocated,
              "peak_reserved": each.peak_reserved, "process_total": asdict(each.process_total),
-             "peak_phase": each.peak_phase, "fits": verdict(each, held)}
+             "peak_phase": each.peak_phase, "fits": verdict(each, held),
+             "cut_off": each.cut_off}
             for row, each, held in made
         ]  # fmt: skip
         show(json.dumps({"timeline": 1, "comparison": document}, indent=1) + "\n")
@@ -196,9 +210,13 @@ def compare(options: argparse.Namespace, card: Card) -> int:
         total = format_bytes(each.process_total.expected)
         lines.append([*cells, total, verdict(each, held), each.peak_phase])
     count = len(names)
-    heading = look.paint(f"{first.title}, predicted for {card.title}", BOLD)
+    on = "" if "gpu" in names else f" for {card.title}"
+    heading = look.paint(f"{first.title}, predicted{on}", BOLD)
     least = (count + 6, count + 1, count + 4, count + 3, count + 2)
     body = table(lines, look, left=count, least=least)
+    for row, each, _ in made:
+        if each.cut_off:
+            body += look.lines(f"{', '.join(row)} was cut off: {each.cut_off}", rest="  ")
     show("\n".join([heading, "", *body]) + "\n")
     return 0
 
@@ -207,16 +225,16 @@ def _change(size: int, first: int) -> str:
     return "" if size == first or not first else f"{100 * (size - first) / first:+.1f} %"
 
 
-def _choice(text: str) -> tuple[str, tuple[str, ...]]:
-    """What is compared, and between what.
+def _choice(text: str, *, free: bool = False) -> tuple[str, tuple[str, ...]]:
+    """What is compared, and between what; ``free`` where any name and value will do.
 
     Raises:
         UsageError: it cannot be compared.
     """
     name, equals, rest = text.partition("=")
-    if name not in CHOICES:
+    if name not in CHOICES and not (free and name.isidentifier()):
         raise UsageError(f"--compare {text!r}: compare one of {', '.join(CHOICES)}")
-    known = CHOICES[name]
+    known = None if free else CHOICES[name]
     values = tuple(_split(rest)) if equals else known
     if not values or len(values) < 2:
         raise UsageError(f"--compare {text!r}: give at least two, such as {name}=A,B")

@@ -1,0 +1,86 @@
+"""A script estimated several times: the largest batch that fits, and choices side by side."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from timeline.cli.main import main  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+MiB = 1 << 20
+
+SCRIPT = """
+import argparse
+import torch
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch-size", type=int, default=2)
+parser.add_argument("--width", type=int, default=1)
+parser.add_argument("--seed", type=int, default=0)
+words = parser.parse_args()
+model = torch.nn.Linear(words.width, 64 << 20, bias=False).cuda()
+optimizer = torch.optim.SGD(model.parameters())
+for _ in range(100):
+    x = torch.ones(words.batch_size, words.width, device="cuda")
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+"""
+
+
+@pytest.fixture
+def script(write_script, tmp_path, monkeypatch):
+    """A script in the working directory; each row of its batch makes tensors of 256 MiB."""
+    write_script(SCRIPT, "varied.py")
+    monkeypatch.chdir(tmp_path)
+    return "varied.py"
+
+
+def test_the_largest_batch_of_a_script_fits_and_the_next_does_not(script, capsys):
+    words = ["--fit", "6GiB", script, "--batch-size={batch}"]
+    assert main(["estimate", "--json", *words]) == 0
+    found = json.loads(capsys.readouterr().out)["fit"]
+    assert found["next"]["batch"] == found["batch"] + 1
+    assert "out of device memory" in found["next"]["reason"]
+    assert found["process_total"]["expected"] <= found["card"]["visible"]
+    # Beside the weights, their gradient and at most half a GiB of context, a batch has two to four
+    # tensors of its own at the peak.
+    room = found["card"]["visible"] - 2 * 256 * MiB
+    assert (room - 512 * MiB) // (4 * 256 * MiB) <= found["batch"] <= room // (2 * 256 * MiB)
+    assert found["cut_off"] == ""
+
+
+def test_words_of_a_script_in_braces_are_compared(script, capsys):
+    words = ["--compare", "width=1,2", script, "--width", "{width}"]
+    assert main(["estimate", "--json", *words]) == 0
+    rows = json.loads(capsys.readouterr().out)["comparison"]
+    assert [row["width"] for row in rows] == ["1", "2"]
+    # One more column of weights, with its gradient.
+    assert rows[1]["peak_allocated"] - rows[0]["peak_allocated"] == 2 * 256 * MiB
+
+
+def test_a_batch_that_changes_nothing_is_said(script, capsys):
+    assert main(["estimate", "--fit", "t4", script, "--seed", "{batch}"]) == 2
+    assert "needs the same with {batch} as 8 and as 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--fit", "t4", "varied.py"], "write {batch} where its words have it"),
+        (["--fit", "t4", "-m", "varied"], "the batch of -m varied: write {batch}"),
+        (["--compare", "lr=1,2", "varied.py", "--batch-size", "2"], "write {lr} where its words"),
+        (["--compare", "lr=1", "varied.py", "{lr}"], "give at least two"),
+        (["--compare", "no name=1,2", "varied.py"], "compare one of"),
+        (["--fit", "t4", "nothing.py", "{batch}"], "there is no script nothing.py"),
+        (["--compare", "batch=1,2", "nothing.py", "{batch}"], "there is no script nothing.py"),
+    ],
+)
+def test_what_cannot_be_varied_is_one_sentence(words, sentence, script, capsys):
+    assert main(["estimate", *words]) in (1, 2)
+    assert sentence in capsys.readouterr().err
