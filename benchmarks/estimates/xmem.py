@@ -103,8 +103,8 @@ def follow(row: Row, mode: int, *, ask_cudnn: bool = False):
 
 
 def _platform(row: Row, ask_cudnn: bool):
-    # Of generation A the environment is unknown. It is taken to have had no workspaces of cuBLAS:
-    # so the transformers of it are exact to a few MiB, and 20 MiB too high with them.
+    # Runs of generation A followed each other in one process, whose workspaces of cuBLAS were there
+    # before: so its transformers are exact to a few MiB, and 20 MiB too high with workspaces.
     return platform_of(row.gpu.name, TORCH, workspaces=row.generation != "A", ask_cudnn=ask_cudnn)
 
 

@@ -48,10 +48,10 @@ def test_the_largest_batch_of_a_script_fits_and_the_next_does_not(script, capsys
     assert found["next"]["batch"] == found["batch"] + 1
     assert "out of device memory" in found["next"]["reason"]
     assert found["process_total"]["expected"] <= found["card"]["visible"]
-    # Beside the weights, their gradient and at most half a GiB of context, a batch has two to four
+    # Beside the weights, their gradient and at most half a GiB of context, a batch has two to five
     # tensors of its own at the peak.
     room = found["card"]["visible"] - 2 * 256 * MiB
-    assert (room - 512 * MiB) // (4 * 256 * MiB) <= found["batch"] <= room // (2 * 256 * MiB)
+    assert (room - 512 * MiB) // (5 * 256 * MiB) <= found["batch"] <= room // (2 * 256 * MiB)
     assert found["cut_off"] == ""
 
 
@@ -60,8 +60,9 @@ def test_words_of_a_script_in_braces_are_compared(script, capsys):
     assert main(["estimate", "--json", *words]) == 0
     rows = json.loads(capsys.readouterr().out)["comparison"]
     assert [row["width"] for row in rows] == ["1", "2"]
-    # One more column of weights, with its gradient.
-    assert rows[1]["peak_allocated"] - rows[0]["peak_allocated"] == 2 * 256 * MiB
+    # One more column of weights; by the time of the peak there may be its gradient, too.
+    grown = rows[1]["peak_allocated"] - rows[0]["peak_allocated"]
+    assert 256 * MiB <= grown <= 2 * 256 * MiB
 
 
 def test_a_batch_that_changes_nothing_is_said(script, capsys):
