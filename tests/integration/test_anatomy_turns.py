@@ -79,7 +79,28 @@ def carried():
         held.sum().backward(retain_graph=True)
         optimizer.step()
 
-for train in (gan, made_twice, micro, carried):
+def critic():
+    G, D, of_g, of_d = two()
+    for _ in range(3):
+        for _ in range(5):
+            with torch.no_grad():
+                fake = G(torch.randn(64, 16))
+            of_d.zero_grad()
+            (D(fake).mean() - D(torch.randn(64, 256)).mean()).backward()
+            of_d.step()
+        of_g.zero_grad()
+        (-D(G(torch.randn(64, 16))).mean()).backward()
+        of_g.step()
+
+def in_stages():
+    G, D, of_g, of_d = two()
+    for model, optimizer, side in ((D, of_d, 256), (G, of_g, 16)):
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(64, side)).mean().backward()
+            optimizer.step()
+
+for train in (gan, made_twice, micro, carried, critic, in_stages):
     name = train.__name__
     os.mkdir(name)
     session = sessions.Session(name, exact=True)
@@ -190,6 +211,30 @@ def test_what_no_backward_goes_through_has_no_figure_but_a_sentence(weighed):
     after = next(each for each in step.phases if each.turn == 0 and each.path == "step/backward")
     assert "activation" in expected(step, after)
     assert not is_unwalked(step, after)
+
+
+def test_five_turns_of_a_critic_and_one_of_the_generator_are_one_step(weighed):
+    step = read(weighed, "critic")
+    assert paths(step) == [
+        *["forward", "forward", "backward", "optimizer"] * 5,
+        *["forward", "forward", "backward", "optimizer"],
+    ]
+    both = sum(each.parameter for each in step.layers)
+    for phase in step.phases:
+        said = expected(step, phase)
+        assert said["parameter"] == phase.categories["parameter"] == both
+        assert said["optimizer_state"] == phase.categories["optimizer_state"]
+    # Both models' states stand in all of it: two copies, and a count for each parameter.
+    assert step.phases[0].categories["optimizer_state"] == 2 * both + 4 * len(step.sizes)
+    assert [each.optimizer for each in step.trained] == ["Adam", "Adam"]
+
+
+def test_an_optimizer_of_a_later_stage_takes_no_turns(weighed):
+    step = read(weighed, "in_stages")
+    assert paths(step) == ["forward", "backward", "optimizer"]
+    # The first stage's, whose step was weighed before there was another optimizer.
+    assert {each.gradient // 4 for each in step.layers if each.gradient} == {256 * 128 + 128, 129}
+    assert len(step.trained) == 1
 
 
 def test_gradients_of_earlier_micro_steps_stand_and_their_inputs_do_not(weighed):

@@ -4,8 +4,9 @@ A step goes from the end of one step of the program's optimizer to the end of it
 micro-steps of gradient accumulation lie in it. Where several take turns, as in a GAN, it goes from
 the last one's to the last one's: from the first one's a generator's forward would lie before the
 one end, and its backward after the other. Which is the last is known once each has stepped: as a
-new one steps, the step begins anew after it. A program that only infers has its first inference
-weighed.
+new one steps, the step begins anew after it. Where the first one steps several times before the
+second one does, as a critic may, its second step is weighed, and then a step with all turns in its
+place. A program that only infers has its first inference weighed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _MOST_TURNS = 100
 """Of so many optimizers one may be the last of those that take turns; a program that makes more of
 them, such as one for each image, has them for themselves."""
 
+_MOST_BEFORE = 128
+"""After so many steps, an optimizer that is new takes no turns with those before it: it begins
+another part of the program. Critics step 5 times, some 100 times at first."""
+
 _INFERENCE = "inference"
 _FORWARDS = 3
 """Without a backward up to this forward there will hardly be one."""
@@ -45,6 +50,8 @@ class Anatomy:
         done: whether nothing is to be done any more.
         traced: whether the program traces its operators, which must all be told.
         afterwards: looks at the heap in the steps that come then; None where nobody does.
+        awaits_turns: whether a new optimizer may yet take turns with the one whose step was
+            weighed.
     """
 
     def __init__(self, session: sessions.Session, step: int) -> None:
@@ -52,18 +59,22 @@ class Anatomy:
         self.done = False
         self.traced = False
         self.afterwards: Afterwards | None = None
+        self.awaits_turns = False
         self._session = session
         self._resident: Resident | None = None
         self._imports: Imports | None = None
         self._step = step
         self._steps = 0
         self._last: Any = None  # of the optimizers that take turns
+        self._since: set[int] = set()  # the ids of those that have stepped since it did
+        self._taken: list[tuple[int, int, int]] = []  # by imports
         self._models: list[Any] = []
         self._optimizers: list[Any] = []
         self._before: dict[str, int] | None = None
         self._before_holds = 0
         self._weighing: Weighing | None = None
         self._weighed = False
+        self._weighed_a_step = False
         self._forwards = 0
         self._trains = False
         self._alone = False
@@ -155,11 +166,15 @@ class Anatomy:
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer's step has ended."""
-        if self.done or optimizer is None:
+        if (self.done and not self.awaits_turns) or optimizer is None:
             return
         try:
             is_new = all(each() is not optimizer for each in self._optimizers)
             self._know(self._optimizers, optimizer)
+            self._since.add(id(optimizer))
+            if self.done:
+                self._takes_turns(optimizer, is_new=is_new)
+                return
             weighing = self._weighing
             last = None if self._last is None else self._last()
             if last is None:
@@ -169,10 +184,14 @@ class Anatomy:
                     self._begin_anew(optimizer)
                 return
             self._steps += 1
+            since, self._since = self._since, set()
             if weighing is not None and weighing.thread == get_ident():
                 if weighing.own.know_optimizer(optimizer):
                     weighing.own.look(states=True)
-                self._conclude(weighing)
+                if self._weighed_a_step and len(since) < 2:
+                    self._keep_the_one_before(weighing)
+                else:
+                    self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
 
@@ -195,6 +214,8 @@ class Anatomy:
         self.done = True
         if weighing is not None:
             weighing.close()
+        if self._weighed_a_step:
+            return  # that of one optimizer alone
         if weighing is not None or self._steps:
             self._session.missing(f"no anatomy: the program ended before {self._which()} had ended")
         elif self._forwards and not self._weighed:
@@ -242,6 +263,24 @@ class Anatomy:
         self._last = weakref.ref(optimizer)
         self._steps = 1
 
+    def _takes_turns(self, optimizer: Any, *, is_new: bool) -> None:
+        """A step was weighed, and an optimizer has stepped; a new one may take turns with it."""
+        last = self._last() if self._last is not None else None
+        self._steps += 1
+        if last is None or self._steps > _MOST_BEFORE:
+            self.awaits_turns = False
+        elif is_new:
+            self.done = self.awaits_turns = False
+            self._steps, self._step = 1, 2
+            self._last = weakref.ref(optimizer)
+            self._since = set()
+
+    def _keep_the_one_before(self, weighing: Weighing) -> None:
+        """No other stepped meanwhile: it takes no turns, but begins another part of the program."""
+        self._weighing = None
+        self.done = True
+        weighing.close()
+
     def _is_more_than_import(self) -> None:
         if self._imports is not None:
             self._imports.give_up()
@@ -250,6 +289,7 @@ class Anatomy:
         imports, self._imports = self._imports, None
         if imports is not None:
             imports.stop()
+            self._taken = imports.taken
 
     def _know(self, those: list[Any], one: Any) -> None:
         if len(those) < _MOST_KNOWN and all(each() is not one for each in those):
@@ -257,22 +297,26 @@ class Anatomy:
 
     def _conclude(self, weighing: Weighing) -> None:
         self._weighing = None
+        self.awaits_turns = not self._weighed_a_step and not self._alone
         self._weighed = True
+        self._weighed_a_step |= not self._alone
         self.done = not self._alone
-        imports = self._imports
         if self.done:
             self._watch_no_imports()
+        imports = self._imports
         try:
             write(
                 self._session.directory,
                 weighing,
                 step=0 if self._alone else self._step,
                 before={**(self._before or {}), "held": self._before_holds},
-                imports=imports.taken if imports is not None else [],
+                imports=imports.taken if imports is not None else self._taken,
             )
         finally:
             weighing.close()
         if self.done and self._resident is not None and self._resident.heap is not None:
+            if self.afterwards is not None:
+                self.afterwards.close()
             highest = weighing.highest()
             highest.pop(_INFERENCE, None)  # of which nothing stays that would tell it from another
             self.afterwards = Afterwards(self._session, highest, self._resident)

@@ -24,7 +24,9 @@ def watch_step(anatomy: Anatomy | None, optimizer: Any) -> Watch | None:
     """Who looks on at an optimizer's step; None for nobody."""
     if anatomy is None:
         return None
-    return Stepping(anatomy, optimizer) if not anatomy.done else _after(anatomy)
+    if not anatomy.done:
+        return Stepping(anatomy, optimizer)
+    return Waiting(anatomy, optimizer) if anatomy.awaits_turns else _after(anatomy)
 
 
 def _after(anatomy: Anatomy) -> Watch | None:
@@ -82,6 +84,30 @@ class Stepping(Watching):
     def ended(self) -> None:
         """Its mark is written."""
         super().ended()
+        self._anatomy.stepped(self._optimizer)
+
+
+class Waiting(Watch):
+    """Looks on at steps after the weighed one: a new optimizer may take turns with the others."""
+
+    __slots__ = ("_anatomy", "_looking", "_optimizer")
+
+    def __init__(self, anatomy: Anatomy, optimizer: Any) -> None:
+        self._anatomy = anatomy
+        self._optimizer = optimizer
+        self._looking = _after(anatomy)
+
+    def begin(self, path: str, detail: str, opened: Open) -> bool:
+        """The step has begun."""
+        return self._looking is not None and self._looking.begin(path, detail, opened)
+
+    def end(self) -> None:
+        """It is about to end."""
+        if self._looking is not None:
+            self._looking.end()
+
+    def ended(self) -> None:
+        """Its mark is written."""
         self._anatomy.stepped(self._optimizer)
 
 
