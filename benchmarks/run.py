@@ -21,6 +21,7 @@ import advice
 import anatomy
 import children
 import large
+import layers
 import micro
 import peaks
 import ranks
@@ -137,6 +138,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "children": lambda quick, _: {"children": children.measure_all(quick=quick)},
     "large": lambda quick, _: {"large": large.measure_all(quick=quick)},
     "peaks": lambda quick, _: {"peaks": peaks.measure_all(quick=quick)},
+    "layers": lambda quick, _: {"layers": layers.measure_all(quick=quick)},
     "saved": lambda quick, _: {"saved": saved.measure_all(quick=quick)},
     "theory": lambda quick, _: {"theory": theory.measure_all(quick=quick)},
     "advice": lambda quick, _: {"advice": advice.measure_all(quick=quick)},
@@ -167,6 +169,8 @@ def main() -> int:
     print(tables.document(results))
     if "peaks" in results:
         print(peaks.table(results["peaks"]))
+    if "layers" in results:
+        print(layers.table(results["layers"]))
     if "saved" in results:
         print(saved.table(results["saved"]))
     if "theory" in results:

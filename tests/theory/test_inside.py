@@ -33,7 +33,7 @@ class Operators(TorchDispatchMode):
         begun = time.time_ns()
         out = func(*args, **(kwargs or {}))
         ended = time.time_ns()
-        self.seen.append((begun, ended, str(func), held_inside(func, args, out)))
+        self.seen.append((begun, ended, str(func), held_inside(func, args, kwargs, out)))
         return out
 
 

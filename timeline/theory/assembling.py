@@ -72,7 +72,7 @@ def assemble(
         rows = _standing(subject.parts, notes)
         _packed(model, notes)
         trace = None
-        ruled = [each for each in parts_of(copied) if optimizers.has_rule(each)]
+        ruled = [each for each in parts_of(copied) if not optimizers.can_be_followed(each)]
         kept = 0
         if job.inputs is not None:
             args, kwargs = job.arguments(subject.floating())
@@ -205,11 +205,13 @@ def _state(
     notes: _Notes,
 ) -> int:
     name = type(optimizer).__name__
-    if optimizers.has_rule(optimizer):
+    if not optimizers.can_be_followed(optimizer):
         notes.not_counted.append(f"temporaries of {name}'s step, which depends on values")
         return optimizers.by_rule(optimizer)
     if optimizers.weigh_state(optimizer):
         return optimizers.weigh_state(optimizer)
+    if optimizers.has_rule(optimizer):
+        return optimizers.by_rule(optimizer)
     try:
         return optimizers.state_after_a_step(optimizer, parameters)
     except BreakdownError as error:

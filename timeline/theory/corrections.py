@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from timeline.theory import packing, shortcuts
+from timeline.theory import packing, shortcuts, sparse
 from timeline.theory.layers.workspace import lstm_workspace
 from timeline.theory.refusing import look_at
 
@@ -77,20 +77,7 @@ def _clone(args: Any, kwargs: Any, out: Any) -> Any:
     source = args[0]
     if source.layout is not torch.sparse_coo:
         return out
-    return _sparse(source, source._indices().clone(), source._values().clone())
-
-
-def _sparse(like: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return aten._sparse_coo_tensor_with_dims_and_tensors(
-        indices.shape[0],
-        values.dim() - 1,
-        like.shape,
-        indices,
-        values,
-        dtype=values.dtype,
-        layout=torch.sparse_coo,
-        device=values.device,
-    )
+    return sparse.copy_of(source)
 
 
 def _embedding_bag(args: Any, kwargs: Any, out: Any) -> Any:
@@ -109,7 +96,25 @@ def _embedding_bag_backward(args: Any, kwargs: Any, out: Any) -> Any:
         return out
     grad, indices = args[0], args[1]
     rows = indices.numel()
-    return _sparse(out, indices.new_empty((1, rows)), grad.new_empty((rows, *out.shape[1:])))
+    values = grad.new_empty((rows, *out.shape[1:]))
+    own = sparse.has_values_of(indices, indices.new_empty((1, rows)))
+    return sparse.made_of(out, own, values)
+
+
+def _loss(args: Any, kwargs: Any, out: Any) -> Any:
+    # Each number's loss is made where its sum then stands, which keeps the room (Loss.cpp).
+    source = args[0]
+    if out.dim() or source.dim() == 0:
+        return out
+    return out.new_empty(torch.broadcast_shapes(source.shape, args[1].shape)).resize_(())
+
+
+def _folded(args: Any, kwargs: Any, out: Any) -> Any:
+    # The result has the columns' size first, and keeps the room (Col2Im.cpp).
+    columns = args[0]
+    return (
+        out if out.numel() >= columns.numel() else out.new_empty(columns.shape).resize_(out.shape)
+    )
 
 
 def _lstm_layer(args: Any, kwargs: Any, out: Any) -> Any:
@@ -140,7 +145,7 @@ def _grouped_mm(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
     return torch.empty_strided([*groups, rows, columns], strides, dtype=dtype, device=a.device)
 
 
-_INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD}
+_INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD, **sparse.INSTEAD}
 if hasattr(aten, "_grouped_mm"):  # since torch 2.5
     _INSTEAD[aten._grouped_mm.default] = _grouped_mm
 
@@ -153,6 +158,11 @@ def _lstm_layer_backward(args: Any, kwargs: Any, out: Any) -> Any:
 
 
 _CORRECTIONS: dict[Any, Callable[[Any, Any, Any], Any]] = {
+    aten.mse_loss.default: _loss,
+    aten.smooth_l1_loss.default: _loss,
+    aten.soft_margin_loss.default: _loss,
+    aten.binary_cross_entropy.default: _loss,
+    aten.col2im.default: _folded,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_layer_norm.default: _row_norm,
     aten.native_group_norm.default: _row_norm,

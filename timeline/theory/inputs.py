@@ -11,6 +11,7 @@ import torch
 
 from timeline.errors import UsageError
 from timeline.theory.packing import know_as
+from timeline.theory.sparse import remember
 
 _SHAPE = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?"
@@ -137,6 +138,7 @@ def _fake(value: Any, batch: int | None, default: torch.dtype) -> Any:
     if isinstance(value, torch.Tensor):
         like = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
         know_as(like, value)
+        remember(like, value)
         return like.requires_grad_(value.requires_grad)
     if isinstance(value, Mapping):
         return {name: _fake(each, batch, default) for name, each in value.items()}

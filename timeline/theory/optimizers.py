@@ -105,8 +105,13 @@ def _value(text: str) -> object:
         return text
 
 
+def can_be_followed(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step needs no values; else a rule says what it keeps."""
+    return type(optimizer) is not torch.optim.LBFGS
+
+
 def has_rule(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether its step cannot be followed without values, and a rule says what it keeps."""
+    """Whether a rule says what it keeps, of parameters alone."""
     return type(optimizer) in _RULES
 
 

@@ -1,7 +1,7 @@
-"""Sums that torch writes over their first argument, but not where tensors have no memory.
+"""What torch writes over its first argument, but not where tensors have no memory.
 
-Two places of torch look whether a tensor is an ordinary one. Fake tensors are not, and get a sum
-of their own beside the first argument; what ordinary ones would do is decided here.
+Three places of torch look whether a tensor is an ordinary one. Fake tensors are not, and get a
+result of their own beside the first argument; what ordinary ones would do is decided here.
 
 * Where gradients meet, autograd adds into the first of them if nobody else holds it
   (torch/csrc/autograd/input_buffer.cpp, ``can_accumulate_inplace``).
@@ -9,6 +9,8 @@ of their own beside the first argument; what ordinary ones would do is decided h
   (aten/src/ATen/native/Linear.cpp, where ``isTensorSubclassLike`` asks). Recurrent layers do it
   from inside, so that the sum is known by who holds its first argument: torch alone, while one that
   the program asks for is held by the program, too.
+* The gradient of ``binary_cross_entropy_with_logits`` is a chain of operators, each written over
+  what the one before it made (aten/src/ATen/native/Loss.cpp, ``areAnyTensorSubclassLike``).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ aten = torch.ops.aten
 _ADD = aten.add.Tensor
 _PRODUCTS = {aten.mm.default, aten.bmm.default, aten.mv.default}
 _GRADIENT, _BIAS = "gradient", "bias"
+_CHAIN = {aten.sub.Tensor: aten.sub_.Tensor, aten.mul.Tensor: aten.mul_.Tensor}
+_STARTS = {aten.sigmoid.default, aten.add.Scalar, aten.add.Tensor}
+_CHAINED = "BinaryCrossEntropyWithLogitsBackward0"
 
 Owners = tuple[int, int, int]
 """References to a tensor, to its storage and to its object in Python."""
@@ -41,17 +46,25 @@ class Overwriting:
         self._sole: dict[str, Owners] = {}
         self._learning: dict[str, Owners] | None = None
         self._product = 0
+        self._in_chain: set[int] = set()
 
     def made(self, func: Any, out: Any) -> None:
         """An operator was run: to be told of all, as `result` is asked for all."""
         if func in _PRODUCTS:
             self._product = out.untyped_storage()._cdata
+        elif func in _STARTS:
+            self._in_chain = {out.untyped_storage()._cdata} if _is_chained() else set()
 
     def result(self, func: Any, args: Any) -> torch.Tensor | None:
         """What an operator gives that writes over its first argument; None for any other.
 
         To be asked by a dispatch mode, with its own arguments.
         """
+        if func in _CHAIN:
+            first = args[0].untyped_storage()._cdata if self._in_chain else 0
+            if first in self._in_chain and _is_chained():
+                return _CHAIN[func](*args[:2])
+            return None
         if func is not _ADD:
             return None
         kind = self._kind(args)
@@ -105,6 +118,11 @@ class Overwriting:
         if _BIAS in learned and all(map(le, own.get(_BIAS, (0, 0, 0)), learned[_BIAS])):
             del learned[_BIAS]
         self._sole = learned
+
+
+def _is_chained() -> bool:
+    node = torch._C._current_autograd_node()
+    return node is not None and node.name() == _CHAINED
 
 
 def _owners(tensor: torch.Tensor) -> Owners:

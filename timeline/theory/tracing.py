@@ -116,6 +116,9 @@ class Trace:
         return by
 
 
+_RESIZING = {torch.ops.aten.resize_.default, torch.ops.aten.resize_as_.default}
+
+
 class Watch(TorchDispatchMode):  # type: ignore[misc]
     """Sees every storage that an operator makes, and when it goes."""
 
@@ -127,6 +130,8 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         self._overwriting = Overwriting()
         self._stack: list[str] = []
         self._busy: set[str] = set()  # modules in which another was called
+        # By storage what it grew by when it was resized, each piece with a number of its own.
+        self._pieces: dict[int, list[int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _NO_RESULT:
@@ -141,8 +146,10 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         else:
             for tensor in tensors_in(out):
                 self.number(tensor)
+        if func in _RESIZING or (kwargs and "out" in kwargs):
+            self._resized(tensors_in(out))
         if self._looks_inside:
-            self._held(held_inside(func, args, out))
+            self._held(held_inside(func, args, kwargs, out))
         return out
 
     def _held(self, size: int) -> None:
@@ -152,6 +159,21 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
             self.trace.sizes.append(size)
             self.trace.inside.add(number)
             self.trace.events += (number, ~number)
+
+    def _resized(self, tensors: Iterable[torch.Tensor]) -> None:
+        """What was given to be written to may have got room for more."""
+        trace = self.trace
+        for tensor in tensors:
+            if tensor.layout is not torch.strided:
+                continue
+            (owner,) = self.number(tensor)
+            pieces = self._pieces.get(owner, [])
+            before = trace.sizes[owner] + sum(trace.sizes[piece] for piece in pieces)
+            more = tensor.untyped_storage().nbytes() - before
+            if more > 0:
+                trace.events.append(len(trace.sizes))
+                self._pieces[owner] = [*pieces, len(trace.sizes)]
+                trace.sizes.append(more)
 
     def number(self, tensor: torch.Tensor) -> list[int]:
         """The numbers of a tensor's storages, new ones for those not seen before."""
@@ -176,7 +198,12 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         return number
 
     def _gone(self, number: int) -> None:
-        self.trace.events.append(~number)
+        trace = self.trace
+        trace.events.append(~number)
+        for piece in self._pieces.pop(number, ()):
+            trace.events.append(~piece)
+            if number in trace.category:
+                trace.category[piece] = trace.category[number]
 
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
         """Name what tensors are for; what already has a name keeps it."""
@@ -191,6 +218,9 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
     def end(self) -> Trace:
         """What was seen; what goes from here on is not."""
         self._numbers.stop()
+        for number, pieces in self._pieces.items():
+            if number in self.trace.category:
+                self.trace.category.update(dict.fromkeys(pieces, self.trace.category[number]))
         return self.trace
 
     def saving(self) -> Any:

@@ -13,7 +13,15 @@ from typing import Any
 
 import torch
 
-from timeline.theory.inside import attention, convolutions, products, recurrent, rows
+from timeline.theory.inside import (
+    attention,
+    casting,
+    composed,
+    convolutions,
+    products,
+    recurrent,
+    rows,
+)
 
 __all__ = ["held_inside", "known_here"]
 
@@ -23,6 +31,8 @@ _RULES = {
     **convolutions.RULES,
     **attention.RULES,
     **recurrent.RULES,
+    **composed.RULES,
+    **casting.RULES,
 }
 
 
@@ -35,7 +45,15 @@ def known_here() -> bool:
     )
 
 
-def held_inside(func: Any, args: Any, out: Any) -> int:
+def held_inside(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     """The bytes that an operator holds inside beyond what it returns; 0 where nothing is known."""
     rule = _RULES.get(func)
-    return max(rule(args, out), 0) if rule else 0
+    if rule is None:
+        return 0
+    return max(rule(_in_order(func, args, kwargs) if kwargs else args, out), 0)
+
+
+def _in_order(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
+    """All arguments by their place, as rules ask for them, with what is left out as by default."""
+    wanted = func._schema.arguments[len(args) :]
+    return (*args, *(kwargs.get(each.name, each.default_value) for each in wanted))

@@ -1,4 +1,4 @@
-"""Products, normalisations and sums: copies of what their kernels cannot read as it lies."""
+"""Products and normalisations: copies of what their kernels cannot read as it lies."""
 
 from __future__ import annotations
 
@@ -63,17 +63,10 @@ def _batch_norm_backward(args: Any, out: Any) -> int:
     return size_of(source) if gradient.is_contiguous() and source.is_contiguous() else 0
 
 
-def _mean(args: Any, out: Any) -> int:
-    # Of 16 bits it is summed in a copy of 32 (ReduceOps.cpp).
-    source = args[0]
-    return source.numel() * 4 if source.element_size() == 2 else 0
-
-
 RULES: dict[Any, Rule] = {
     aten.mm.default: _products(0),
     aten.bmm.default: _products(0),
     aten.addmm.default: _products(1),
     aten.baddbmm.default: _products(1),
     aten.native_batch_norm_backward.default: _batch_norm_backward,
-    aten.mean.dim: _mean,
 }

@@ -30,6 +30,12 @@ def read_in_order(args: Any, out: Any) -> int:
     return 0 if lies_in_order(args[0]) else size_of(args[0])
 
 
+def _gelu_backward(args: Any, out: Any) -> int:
+    # oneDNN has the exact one alone, and reads rows (Activation.cpp, use_mkldnn in
+    # gelu_backward_out_cpu); the other is computed number by number.
+    return read_in_rows(0, 1)(args, out) if not is_given(args, 2) or args[2] == "none" else 0
+
+
 def _upsample(args: Any, out: Any) -> int:
     # Small images go by a kernel that has the channels last (UpSampleKernel.cpp,
     # _use_vectorized_kernel_cond_2d), and are copied there and back.
@@ -56,16 +62,18 @@ def _bag_backward(args: Any, out: Any) -> int:
     # Indices are sorted with their places (EmbeddingBag.cpp, _embedding_bag_dense_backward_cpu).
     gradient, indices, _, bags = args[:4]
     copied = 0 if gradient.is_contiguous() else size_of(gradient)
+    if args[8] == 2:  # of bags' largest numbers: rows of bags that are not empty are copied
+        return copied + size_of(args[4]) + size_of(args[5]) + size_of(gradient)
     if out.layout is torch.sparse_coo:
         return copied
     return copied + (3 if bags.numel() else 4) * size_of(indices)
 
 
-def _loss(times: int) -> Rule:
+def _loss(times: int, one_by_one: int = 0) -> Rule:
     """What is summed to a loss stands first, number by number (Loss.cpp)."""
 
     def rule(args: Any, out: Any) -> int:
-        return times * size_of(args[0]) if out.dim() == 0 else 0
+        return (times if out.dim() == 0 else one_by_one) * size_of(args[0])
 
     return rule
 
@@ -73,8 +81,10 @@ def _loss(times: int) -> Rule:
 _IN_ORDER = (
     "upsample_nearest1d_backward", "upsample_nearest2d_backward", "upsample_nearest3d_backward",
     "upsample_linear1d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward",
-    "upsample_trilinear3d_backward", "max_pool2d_with_indices_backward", "avg_pool2d_backward",
-    "max_pool3d_with_indices_backward", "avg_pool3d_backward", "fractional_max_pool2d_backward",
+    "upsample_trilinear3d_backward", "_upsample_nearest_exact1d_backward",
+    "_upsample_nearest_exact2d_backward", "_upsample_nearest_exact3d_backward",
+    "max_pool2d_with_indices_backward", "avg_pool2d_backward", "max_pool3d_with_indices_backward",
+    "avg_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward",
     "native_group_norm_backward", "reflection_pad1d_backward", "reflection_pad2d_backward",
     "reflection_pad3d_backward", "replication_pad1d_backward", "replication_pad2d_backward",
     "replication_pad3d_backward", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
@@ -87,16 +97,17 @@ RULES: dict[Any, Rule] = {
     aten.embedding_dense_backward.default: read_in_rows(0),
     aten._softmax_backward_data.default: read_in_rows(0, 1),
     aten._log_softmax_backward_data.default: read_in_rows(0, 1),
-    aten.gelu_backward.default: read_in_rows(0, 1),
+    aten.gelu_backward.default: _gelu_backward,
     aten.grid_sampler_2d_backward.default: read_in_rows(0),
     aten.col2im.default: read_in_rows(0),
     aten.im2col.default: _unfold,
     aten._embedding_bag.default: _bag,
     aten._embedding_bag_backward.default: _bag_backward,
     aten.upsample_nearest2d.default: _upsample,
+    aten._upsample_nearest_exact2d.default: _upsample,
     aten.upsample_bilinear2d.default: _upsample,
     aten.mse_loss.default: _loss(1),
     aten.smooth_l1_loss.default: _loss(1),
     aten.huber_loss.default: _loss(1),
-    aten.binary_cross_entropy_with_logits.default: _loss(2),
+    aten.binary_cross_entropy_with_logits.default: _loss(2, 1),
 }
