@@ -202,3 +202,22 @@ def test_the_document_has_every_field_of_a_layer():
     assert document["breakdown"]["peak"]["phase"] == "step/backward"
     assert document["breakdown"]["layers"][0]["output_shape"] == [2, 3]
     assert document["breakdown"]["not_counted"] == ["memory of no rule"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "library"), [("breakdown", "torchvision"), ("estimate", "transformers")]
+)
+def test_a_library_that_was_built_for_another_torch_is_one_sentence(
+    verb, library, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("torch")
+    (tmp_path / f"{library}.py").write_text(
+        "raise RuntimeError('look up for more:\\noperator torchvision::nms does not exist')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, library, raising=False)
+    assert main([verb, f"{library}:resnet18", "--input", "3x64x64"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert "operator torchvision::nms does not exist" in said
+    assert f"install the {library} that goes with it" in said
+    assert "\n" not in said

@@ -63,6 +63,18 @@ def _library(name: str) -> Any:
         raise TimelineError(
             f"{name} cannot be imported ({error}): pip install {name}, or give module:factory"
         ) from error
+    except Exception as error:
+        raise _does_not_go(name, error) from error
+
+
+def _does_not_go(name: str, error: Exception) -> TimelineError:
+    """Of a library that fails inside, as one does that was built for another torch."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    version = import_module("torch").__version__
+    return TimelineError(
+        f"{name} cannot be used with torch {version} ({said}): install the {name} that goes with "
+        "it, or give module:factory"
+    )
 
 
 def _none_of(kind: str, name: str, names: Iterable[str]) -> UsageError:
@@ -96,7 +108,10 @@ def _transformers(text: str, name: str, shapes: list[Shape]) -> Target:
         if name not in names:
             raise _none_of("transformers", name, names)
         config = transformers.AutoConfig.for_model(name)
-    kind = _architecture(transformers, config)
+    try:
+        kind = _architecture(transformers, config)
+    except (ImportError, RuntimeError) as error:  # it imports its models when they are asked for
+        raise _does_not_go("transformers", error) from error
     main = getattr(kind, "main_input_name", None) or "input_ids"
     if hasattr(config, "use_cache"):
         config.use_cache = False  # in training the keys and values are not kept
