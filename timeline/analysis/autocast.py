@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from timeline.analysis.change import Change
 from timeline.analysis.moments import ACTIVATION, PARAMETER, Moments
-from timeline.analysis.passage import Passage
+from timeline.analysis.passage import NONE, Passage
 from timeline.recording.anatomy import Anatomy
 
 _PRODUCTS = (
@@ -60,14 +60,14 @@ def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterato
         elif each.category == ACTIVATION:
             sizes[life] = _saving(life, those, casts, passage, half)
         elif casts:  # an input
-            stands = passage.stands(casts[0], np.array(moments.course.call), 0)
+            stands = passage.stands(casts[0], 0)
             course += np.where(stands & ~moments.whether("optimizer"), each.size // 2, 0)
     course -= moments.gone(sizes)
     from_ = _made_from(passage)
     ticks = np.arange(moments.count)
     for life in copied:
         first = savers[life][0]
-        stands = (ticks >= from_[first]) & passage.stands(first, np.array(moments.course.call), -1)
+        stands = (ticks >= from_[first]) & passage.stands(first, NONE)
         course += np.where(stands & ~moments.whether("optimizer"), lives[life].size // 2, 0)
     course -= _passing(moments, passage, half)
     yield Change(
@@ -142,8 +142,7 @@ def _passing(moments: Moments, passage: Passage, half: list[bool]) -> npt.NDArra
     found = np.zeros(moments.count, np.int64)
     backward = moments.whether("backward")
     for i in np.flatnonzero(backward):
-        low, high = int(passage.doing[i]), int(passage.done[i])
-        at = range(max(low - 1, 0), high)
+        at = passage.at(int(i))
         if at and all(half[number] for number in at):
             found[i] = moments.passing[i] // 2
     return found

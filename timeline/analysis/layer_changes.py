@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -103,20 +102,17 @@ def _under_way(
 ) -> list[np.ndarray]:
     """By block, the moments in which its forward or its backward goes on."""
     found = [np.zeros(moments.count, bool) for _ in range(count)]
-    savers = [number for number, node in enumerate(passage.nodes) if node.saves]
-    called = moments.course.call
+    begun = moments.course.call
     backward = moments.whether("backward")
     forward = moments.whether("forward", "loss")
     for i in range(moments.count):
         layers: list[int] = []
         if backward[i]:
-            # Those that were done in this moment, and the next one, which may have begun.
-            low = max(bisect_left(savers, int(passage.doing[i])) - 1, 0)
-            high = bisect_left(savers, int(passage.done[i]))
-            layers = [passage.nodes[number].layer for number in savers[low:high]]
+            layers = [passage.nodes[number].layer for number in passage.at(i)]
         elif forward[i]:
-            last = called[i + 1] if i + 1 < moments.count else called[i]
-            calls = range(max(called[i], 0), min(max(last, called[i]) + 1, len(weighed.calls)))
+            # Those that began since the tick, else the one that was under way.
+            last = int(moments.called[i])
+            calls = range(min(begun[i] + 1, max(last, 0)), min(last + 1, len(weighed.calls)))
             layers = [weighed.calls[call].layer for call in calls]
         for layer in layers:
             if layer in block_of:
@@ -141,7 +137,6 @@ def _first_nodes(block: _Block, passage: Passage) -> Iterator[int]:
 def in_place(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """Activations that write over what they are given, where nothing else needs that."""
     course = moments.total.copy()
-    called = np.array(moments.course.call)
     named: list[str] = []
     lives = moments.course.lives
     gone = [0] * len(lives)
@@ -162,7 +157,7 @@ def in_place(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[C
                     gone[life] = lives[life].size
         else:
             beside = moments.loose + moments.rise
-            at = forward & (called == number)
+            at = forward & (moments.called == number)
             course[at] -= np.minimum(size, beside[at])
         named.append(weighed.layers[call.layer].name)
     if named:
@@ -267,7 +262,7 @@ def _separated(
     calls = [i for i, call in enumerate(weighed.calls) if call.layer == layer]
     nodes = passage.of_layer.get(layer, [])
     if calls and nodes:
-        stands = passage.stands(nodes[0], np.array(moments.course.call), calls[0])
+        stands = passage.stands(nodes[0], calls[0])
         between[stands & ~moments.whether("optimizer")] = min(
             batch * channels * prod(places) * element, SIZE_LIMIT
         )

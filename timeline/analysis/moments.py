@@ -110,6 +110,16 @@ class Moments:
         return np.maximum(since, 0)
 
     @cached_property
+    def called(self) -> Bytes:
+        """The last call of a layer that made any node by the end of each moment."""
+        begun = np.array(self.course.call, np.int64)
+        found = begun.copy()
+        found[:-1] = begun[1:]
+        at_end = self._end == np.arange(self.count)
+        found[at_end] = begun[at_end]
+        return found
+
+    @cached_property
     def total(self) -> Bytes:
         """All that tensors held at the highest of each moment."""
         return self.standing + self.loose + self.rise

@@ -6,6 +6,7 @@ it is done. So what went tells how far it is, however much of the rest the progr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import cached_property
 from math import prod
 
@@ -71,6 +72,22 @@ class Passage:
                 self.doing[span.first : span.last] = self.done[span.first + 1 : span.last + 1]
                 self.doing[span.last] = 0
 
+    def at(self, moment: int) -> range:
+        """The nodes that backward went through in a moment of it.
+
+        A tick comes where a node has given back what it saved, before the next one begins; of a
+        moment that ended otherwise, the next that saves anything.
+        """
+        low, high = int(self.doing[moment]), int(self.done[moment])
+        if low == high and low:
+            low = max(bisect_left(self._saving, high) - 1, 0)
+            low = self._saving[low] if self._saving else 0
+        return range(min(low, high), high)
+
+    @cached_property
+    def _saving(self) -> list[int]:
+        return [number for number, node in enumerate(self.nodes) if node.saves]
+
     @cached_property
     def of_layer(self) -> dict[int, list[int]]:
         """By layer, its nodes."""
@@ -105,8 +122,7 @@ class Passage:
                 if each.category == GRADIENT and each.first <= span.first < each.last
             }
             for i in range(span.first, span.last + 1):
-                at = range(max(int(self.doing[i]) - 1, 0), int(self.done[i]))
-                for node in map(self.nodes.__getitem__, at):
+                for node in map(self.nodes.__getitem__, self.at(i)):
                     if 0 <= node.layer < len(weighed.layers):
                         times = (node.layer in stood) + node.kind.startswith("Convolution")
                         size = weighed.layers[node.layer].parameter * times
@@ -118,9 +134,9 @@ class Passage:
         node = self.nodes[number]
         return min(prod(node.shape) * node.element, SIZE_LIMIT)
 
-    def stands(self, number: int, calls: Bytes, call: int) -> npt.NDArray[np.bool_]:
+    def stands(self, number: int, call: int) -> npt.NDArray[np.bool_]:
         """The moments from a call of a layer on to the end of a node's backward."""
-        begun = calls >= call
+        begun = self._moments.called >= call
         backward = self._moments.whether("backward")
         return begun & (~backward | (self.done > number))
 

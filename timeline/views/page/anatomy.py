@@ -169,7 +169,7 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
         '<table class="advice"><thead><tr><th scope="col">Saves</th><th scope="col">Of it</th>'
         '<th scope="col">Change</th><th scope="col">Costs</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="note">{escaped(how_to_lower_it(anatomy))}</p></section>'
+        f'<p class="hint">{escaped(how_to_lower_it(anatomy))}</p></section>'
     )
 
 

@@ -1,0 +1,86 @@
+"""What would lower a recorded peak, in the table, on the page and in the document."""
+
+import json
+from dataclasses import replace
+from html import escape
+
+import pytest
+from synthetic import recording
+
+from timeline.analysis.advising import Advised
+from timeline.analysis.analyze import analyze
+from timeline.analysis.anatomy import PARTS, Anatomized, Composition, Part
+from timeline.analysis.later import Later
+from timeline.recording.anatomy import NO_MOMENT, Anatomy, Trained
+from timeline.theory.types import Advice
+from timeline.views import json as json_view
+from timeline.views import text
+from timeline.views.page.anatomy import sections
+from timeline.views.parts import how_to_lower_it, to_be_lowered
+
+MIB = 1 << 20
+TRAINED = (Trained("SGD", {}, ()),)
+STEP = Anatomy(2, 0, 1, 0, NO_MOMENT, 0, (), {}, (), 0, (), TRAINED, ("cpu",), ())
+SAVING = tuple(
+    Advice(
+        "checkpointing", f"around <b>{size}</b> \x1b[31m", "time", size * MIB, (100 - size) * MIB
+    )
+    for size in (60, 50, 40, 30, 20, 10)
+)
+
+
+def analyzed(advice=SAVING, path="step/backward"):
+    analysis = analyze(recording())
+    parts = tuple(Part(name, None, MIB, None) for name in PARTS)
+    size = len(PARTS) * MIB
+    of = Composition(path, "Net", size, size, 0, Later(), size, None, None, parts, ())
+    told = Advised(path, 100 * MIB, advice)
+    return replace(analysis, anatomy=Anatomized(STEP, (of,), (), told))
+
+
+def test_the_table_has_the_largest_and_says_where_the_others_are():
+    lines = text.render(analyzed(), width=100).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("What would lower"))
+    assert "the peak of tensors in step 2, 100.0 MiB in step/backward" in lines[start]
+    told = [line.split()[:4] for line in lines[start:] if " MiB  " in line and "<b>" in line]
+    assert told == [[f"{size}.0", "MiB", str(size), "%"] for size in (60, 50, 40, 30, 20)]
+    assert any("and 1 more: on the page, and in --json" in line for line in lines)
+    assert "\x1b" not in "".join(lines)
+    assert any("what else would lower a step's peak" in line for line in lines)
+
+
+def test_the_page_has_all_of_them_and_executes_none():
+    page = sections(analyzed())
+    assert page.count("around &lt;b&gt;") == len(SAVING)
+    assert "around &lt;b&gt;60&lt;/b&gt;" in page
+    assert "<b>60" not in page
+    assert "What would lower the peak" in page
+
+
+def test_the_document_has_the_list_of_a_breakdowns_document():
+    document = json_view.document(analyzed())
+    assert [each["saves"] for each in document["advice"]] == [each.saves for each in SAVING]
+    assert set(document["advice"][0]) == {"kind", "what", "costs", "saves", "peak", "layers"}
+    assert document["breakdown"]["tensors_peak"] == {"phase": "step/backward", "bytes": 100 * MIB}
+    json.dumps(document)
+    without = replace(analyzed(), anatomy=replace(analyzed().anatomy, advised=None))
+    assert json_view.document(without)["advice"] == []
+    assert json_view.document(without)["breakdown"]["tensors_peak"] is None
+    assert json_view.document(analyze(recording()))["advice"] == []
+
+
+@pytest.mark.parametrize("advice", [(), None])
+def test_without_advice_there_is_the_command_alone(advice):
+    analysis = analyzed(advice or ())
+    if advice is None:
+        analysis = replace(analysis, anatomy=replace(analysis.anatomy, advised=None))
+    told = text.render(analysis, width=100)
+    assert "What would lower" not in told
+    assert "what would lower a step's peak" in told.replace("\n    ", " ")
+    assert 'id="advice"' not in sections(analysis)
+    assert escape(how_to_lower_it(analysis.anatomy)) in sections(analysis)
+
+
+def test_where_the_run_peaks_elsewhere_it_is_said():
+    analysis = analyzed(path="step/unknown")
+    assert "(the run's own peak is" in to_be_lowered(analysis, analysis.anatomy)
