@@ -139,6 +139,29 @@ def test_what_a_killed_program_reached_unseen_is_a_mark_and_no_value(write_scrip
     assert int(series.value.max()) < 50 * MIB
 
 
+@pytest.mark.parametrize("ends", ["as the process ended", "before"])
+def test_a_peak_after_the_programs_last_line_is_said_to_be_there(ends, write_script, run_timeline):
+    # Libraries such as torch's let go of what they have once Python has run its last line, and
+    # touch a hundred megabytes for it; here it is an object that outlives everything else.
+    script = write_script(
+        "import sys\n"
+        "class Late:\n"
+        "    def __del__(self, hold=lambda: b'x' * (200 << 20)):\n"
+        "        hold()\n"
+        "sys.late = Late()\n" + ("" if ends == "as the process ended" else "del sys.late\n")
+    )
+    ended = run_timeline(script, options=())
+    analysis = analyze(load(ended.recording))
+    [host_memory] = [each for each in analysis.channels if each.channel.name == "host.rss"]
+    late = ends == "as the process ended"
+    assert host_memory.peak > 200 * MIB
+    assert host_memory.peak_at_end is late
+    assert (
+        "after the program's end, as its process ended" in " ".join(ended.stderr.split())
+    ) is late
+    assert ("after the program's end" in (ended.recording / "report.html").read_text()) is late
+
+
 def test_the_peak_of_a_program_that_becomes_another_stays_where_it_was(write_script, run_timeline):
     script = write_script(
         "import os, time\nblock = b'x' * (300 << 20)\ntime.sleep(0.3)\n"

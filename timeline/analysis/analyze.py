@@ -150,6 +150,7 @@ def _channel(
         return ChannelSummary(channel, len(series), 0, 0, None, False, "nothing was read", 0, 0)
     top = first_largest(readings.high, 0, len(readings))
     at = int(readings.t_ns[top]) - start
+    phase = _innermost(instances, at)
     reason = _open_above(series, readings, run, int(readings.high[top]))
     steps = np.diff(series.t_ns)
     return ChannelSummary(
@@ -157,7 +158,8 @@ def _channel(
         samples=len(series),
         peak=int(readings.high[top]),
         peak_ns=at,
-        peak_phase=_innermost(instances, at),
+        peak_phase=phase,
+        peak_at_end=phase is None and 0 < run.closed_ns <= int(readings.t_ns[top]),
         exact=channel.exact and not reason,
         reason=reason or channel.reason,
         baseline=_baseline(series, readings, marks),

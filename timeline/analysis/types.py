@@ -51,6 +51,8 @@ class ChannelSummary:
     Attributes:
         samples: rows that the sampler took (marks not counted).
         peak_phase: path of the innermost phase open at the peak; None outside every phase.
+        peak_at_end: whether the program had ended by then, and the process was about to: libraries
+            such as torch's touch a hundred megabytes of their own as they are let go of.
         exact: whether ``peak`` is the true maximum and not only the largest sample.
         reason: a sentence why it is not exact; empty where it is.
         baseline: the first known value.
@@ -65,6 +67,7 @@ class ChannelSummary:
     reason: str
     baseline: int
     longest_gap_ns: int
+    peak_at_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

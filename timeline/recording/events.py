@@ -59,7 +59,8 @@ class Events:
         devices: what the target's lines tell of its GPUs.
         heaps: looks at the target's heap in single phases.
         raised: the exception that the process of the readings ended with, if it was one.
-        closed: whether the process of the readings wrote its last line, a reading before it.
+        closed_ns: when the process of the readings wrote its last line, a reading before it; 0
+            if it did not.
         cut_ns: the last moment that its lines tell of, where it could write no more; else 0.
         sizes: of each file in bytes, by its name.
         damage: a sentence for each thing that was lost.
@@ -73,7 +74,7 @@ class Events:
         self.first_ns = 0
         self.last_ns = 0
         self.raised: Raised | None = None
-        self.closed = False
+        self.closed_ns = 0
         self.cut_ns = 0
         self.heaps: list[HeapLook] = []
         self.damage: list[str] = []
@@ -267,7 +268,8 @@ class Events:
         return True
 
     def _stop(self, record: dict[str, Any], t: int, line: int) -> bool:
-        self.closed = self.closed or self._said.readings
+        if self._said.readings:
+            self.closed_ns = max(self.closed_ns, t)
         return True
 
     def _error(self, record: dict[str, Any], t: int, line: int) -> bool:

@@ -222,7 +222,7 @@ def _without_the_lost(
     # A row or a line that could not be written was a reading too.
     tells = (samples_name("host"), MARKS_END) + (() if killed else (SAMPLES_END,))
     lost += [s for s in missing if s.startswith(tells)]
-    if there and ending.end == "exited" and not events.closed:
+    if there and ending.end == "exited" and not events.closed_ns:
         damage.append(NO_END)
         # A file cut between two lines looks the same, unless its size was written down.
         lost += [] if size else [NO_END]
@@ -269,7 +269,8 @@ def _run(
         end=ending.end,
         exit_code=summary.integer("exit_code", None, -(1 << 31), 1 << 32) if exited else None,
         signal=(summary.text("signal") or None) if killed else None,
-        seen_to_end=exited and events.closed,
+        seen_to_end=exited and events.closed_ns > 0,
+        closed_ns=events.closed_ns,
         last=summary.integer("last", 0),
         facts={**{clean(key): facts.text(key) for key in facts.found}, **events.facts},
         outlived=_outlived(meta, ending, events),
@@ -287,7 +288,7 @@ def _outlived(meta: Document, ending: _Ending, events: Events) -> Literal["", "e
         return "ended"
     if ending.end != "cut-off" or ending.summary.found:
         return ""
-    if events.closed:
+    if events.closed_ns:
         return "ended"
     return "lives" if writer_lives(meta.found, "pid") else ""
 

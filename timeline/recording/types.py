@@ -271,6 +271,7 @@ class Run:
         end: ``exited`` (with ``exit_code``), ``killed`` (with ``signal``, where known),
             ``cut-off`` (no end was written and no writer lives), ``running``.
         seen_to_end: whether the process took a last reading itself, when it closed its marks.
+        closed_ns: when it did so, monotonic; 0 where it did not.
         last: the most that can have been resident since the last reading, by the kernel's word
             after the end, in bytes; 0 where it is not known.
         facts: more that is worth showing, such as ``{"python": "3.11.7", "torch": "2.14.1"}``.
@@ -298,6 +299,7 @@ class Run:
     exit_code: int | None = None
     signal: str | None = None
     seen_to_end: bool = False
+    closed_ns: int = 0
     last: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
     outlived: Literal["", "ended", "lives"] = ""

@@ -168,6 +168,7 @@ def _channel(summary: ChannelSummary, curve: Curve) -> dict[str, object]:
         "peak": summary.peak if read else None,
         "peak_t_s": summary.peak_ns / 1e9 if read else None,
         "peak_phase": summary.peak_phase,
+        "peak_at_end": summary.peak_at_end,
         "exact": summary.exact,
         "longest_gap_s": summary.longest_gap_ns / 1e9,
         "reason": summary.reason,

@@ -6,7 +6,7 @@ from timeline.analysis.anatomy import Anatomized, Composition
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 from timeline.views.palette import Theme
-from timeline.views.table import host_of
+from timeline.views.table import host_of, where_outside
 
 LABELS = {
     "before_model": "before the model",
@@ -85,7 +85,7 @@ def to_be_lowered(analysis: Analysis, anatomy: Anatomized) -> str:
     if host is None or anatomy.of(host.peak_phase) is not None:
         return named
     # Nothing of the weighed step was there when memory was highest, or not as far as is known.
-    where = f"in {host.peak_phase}" if host.peak_phase is not None else "outside every phase"
+    where = f"in {host.peak_phase}" if host.peak_phase else where_outside(analysis, host)
     return f"{named} (the run's own peak is {where})"
 
 

@@ -31,6 +31,13 @@ def summary_of(analysis: Analysis, channel: str) -> ChannelSummary | None:
     return None
 
 
+def where_outside(analysis: Analysis, summary: ChannelSummary) -> str:
+    """Where a channel peaked that peaked in no phase; empty where there are none at all."""
+    if summary.peak_at_end:
+        return "after the program's end, as its process ended"
+    return "outside every phase" if analysis.phases else ""
+
+
 def _hottest(analysis: Analysis, summary: ChannelSummary) -> PhaseSummary | None:
     """The phase, or the time outside, in which a channel peaked."""
     if summary.peak_phase is None:

@@ -13,7 +13,7 @@ from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.family import sums
 from timeline.views.limits import shown_at_first
 from timeline.views.lines_text import line_tables
-from timeline.views.table import OUTSIDE, figure, host_of, phase_table
+from timeline.views.table import OUTSIDE, figure, host_of, phase_table, where_outside
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
 
 NAMES_SHOWN = 3
@@ -84,8 +84,8 @@ def _peak(analysis: Analysis, look: Look) -> list[str]:
     ]
     if host.peak_phase is not None:
         phrases.append(f"in {look.phase(host.peak_phase)}")
-    elif analysis.phases:
-        phrases.append("outside every phase")
+    elif outside := where_outside(analysis, host):
+        phrases.append(outside)
     if host.exact:
         phrases[-1] += ","
         phrases.append("exact")

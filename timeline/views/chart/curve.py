@@ -156,7 +156,8 @@ def _gaps(sheet: Sheet, plot: Plot, axes: Axes, curve: Curve) -> None:
 
 def mark_peak(sheet: Sheet, plot: Plot, channel: ChannelSummary, phases: bool) -> None:
     """Point at the peak and say how much, where and when, within the edges of the plot."""
-    where = channel.peak_phase or ("outside phases" if phases else "")
+    outside = "as the process ended" if channel.peak_at_end else "outside phases" if phases else ""
+    where = channel.peak_phase or outside
     when = f"at {format_duration(channel.peak_ns / 1e9)}"
     room = min(plot.box.width - lettering.width(f" {when}", SMALL), LONGEST_NAME)
     where = lettering.fit(where, SMALL, room)

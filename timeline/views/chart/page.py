@@ -153,7 +153,8 @@ def _said(analysis: Analysis, main: list[ChannelSummary], room: float) -> list[s
         name = "" if each.channel.name == HOST else f" of {each.channel.name}"
         peak = f"peak{name} {curve.peak_figure(each.peak, each.exact)}"
         phase = lettering.fit(each.peak_phase or "", BODY, curve.LONGEST_NAME)
-        parts.append(f"{peak} in {phase}" if phase else peak)
+        where = f"in {phase}" if phase else "as the process ended" if each.peak_at_end else ""
+        parts.append(f"{peak} {where}".rstrip())
     text = "  ·  ".join(parts)
     if lettering.width(text, BODY) <= room or analysis.death is None:
         return [lettering.fit(text, BODY, room)]
