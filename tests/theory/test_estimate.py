@@ -54,3 +54,17 @@ def test_a_card_that_nobody_knows_is_a_usage_error():
 def test_cuda_is_never_started():
     timeline.estimate(mlp, "adam", "1024", batch=8)
     assert not torch.cuda.is_initialized()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sparseadam"])
+def test_what_a_step_holds_beside_sparse_gradients_is_said_not_to_be_counted(optimizer):
+    def make():
+        return torch.nn.Embedding(10_000, 64, sparse=True)
+
+    made = {"sgd": torch.optim.SGD, "sparseadam": torch.optim.SparseAdam}[optimizer]
+    told = timeline.estimate(make, made, "50:int64", batch=8)
+    assert any("sparse gradients" in each for each in told.not_counted)
+    # Of a batch's 400 rows the gradient has indices and values, and not all of the weights.
+    assert told.categories_at_peak["gradient"] < 10_000 * 64 * 4
+    dense = timeline.estimate(torch.nn.Embedding(10, 4), "sgd", "50:int64", batch=8)
+    assert not any("sparse" in each for each in dense.not_counted)

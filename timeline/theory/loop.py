@@ -141,12 +141,21 @@ def train(
     taping.end()  # what goes as this function returns is no part of the last step
 
 
+SPARSE = (
+    "what a step holds on its way with sparse gradients: their sorting and summing (coalesce), and "
+    "an optimizer's copies of as many rows"
+)
+
+
 def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
     """One step of an optimizer, and what it keeps then.
 
     Unless it is capturable or fused, the counter of steps is a tensor of the host, also where the
     parameters are on the GPU (torch/optim/adam.py, ``_init_group``).
     """
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    if any(p.grad is not None and p.grad.layout is not torch.strided for p in parameters):
+        taping.tape.not_counted.setdefault(SPARSE)
     with any_value():
         optimizer.step()
     for group in optimizer.param_groups:
