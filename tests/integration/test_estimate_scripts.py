@@ -410,3 +410,37 @@ for step in range(1000):
     # The padded batch stands beside it while it is packed.
     between = packed["peak_allocated"] - alike["peak_allocated"]
     assert 0 <= between <= 200 * 4 * 64 * 4 + MiB // 4
+
+
+def test_a_batch_by_name_is_input_and_a_weight_that_was_brought_alone_a_parameter(
+    told, write_script
+):
+    script = write_script(
+        """
+import torch
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(256, 1024).cuda())
+        self.conv = nn.Conv1d(1, 1, 3).cuda()
+
+    def forward(self, x, y):
+        return nn.functional.cross_entropy(self.conv(x[:, None])[:, 0, :256] @ self.weight, y)
+
+torch.backends.cudnn.benchmark = True
+model = Model()
+optimizer = torch.optim.SGD(model.parameters())
+for _ in range(100):
+    batch = {"x": torch.randn(1024, 258), "y": torch.zeros(1024, dtype=torch.int64)}
+    batch = {name: value.cuda() for name, value in batch.items()}
+    optimizer.zero_grad()
+    model(**batch).backward()
+    optimizer.step()
+"""
+    )
+    found = told(script)
+    assert found["categories_at_peak"]["input"] >= 1024 * 258 * 4 + 1024 * 8
+    assert found["categories_at_peak"]["parameter"] >= MiB
+    assert any("cudnn.benchmark" in each for each in found["not_counted"])

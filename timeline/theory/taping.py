@@ -142,11 +142,15 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
             self.tape.remove(rider)
 
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
-        """Name what tensors are for; what already has a name keeps it."""
+        """Name what tensors are for; what already has a name keeps it.
+
+        What was brought to the device may turn out to be a model's own.
+        """
+        open_ = ("temporary", "input") if category in ("parameter", "buffer") else ("temporary",)
         for tensor in tensors:
             for number in self.number(tensor):
                 storage = self.tape.storages[number]
-                if storage.category == "temporary":
+                if storage.category in open_:
                     storage.category = category
 
     def on_host(self, tensors: Iterable[torch.Tensor]) -> None:

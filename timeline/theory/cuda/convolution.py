@@ -21,6 +21,12 @@ GROUP = group(
     BY_RULE,
 )
 
+BENCHMARK = (
+    "torch.backends.cudnn.benchmark: where cuDNN meets a size first it tries all its kernels, with "
+    "workspaces as large as there is room for, and may stay with one that needs more"
+)
+"""aten/src/ATen/native/cudnn/Conv_v8.cpp, ``generate_and_filter_plans``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
@@ -75,6 +81,8 @@ def _forward(call: Call) -> Iterable[Effect]:
         return
     shapes = _shapes(source, weight, call.out, stride, padding, dilation, transposed, groups)
     kind = "input gradient" if transposed else "forward"
+    if torch.backends.cudnn.benchmark:
+        yield BENCHMARK
     yield call.out
     yield from _workspace(kind, shapes, call.platform)
 

@@ -69,7 +69,6 @@ class Platform:
         card: the GPU.
         torch: version of the torch that runs there, such as ``(2, 6)``.
         without: groups of rules that are switched off.
-        benchmark: ``torch.backends.cudnn.benchmark``.
         workspaces: whether cuBLAS has its workspaces (``CUBLAS_WORKSPACE_CONFIG`` is not ``:0:0``).
         ask_cudnn: whether the cuDNN that is installed is asked for its workspaces.
     """
@@ -77,7 +76,6 @@ class Platform:
     card: Card
     torch: tuple[int, int]
     without: frozenset[str] = frozenset()
-    benchmark: bool = False
     workspaces: bool = True
     ask_cudnn: bool = False
 

@@ -130,6 +130,7 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
         # torch's own code names the CPU wherever it means "as this tensor": only a script's .cpu()
         # is one.
         host = self.to_host or (not to_card and all(self.on_host(each) for each in fakes))
+        brought = to_card and bool(fakes or any(map(_is_real, args)))
         before = len(storages)
         out = self._answers.bounded(func, args, kwargs)
         if out is NotImplemented:
@@ -146,7 +147,7 @@ class Split(TorchDispatchMode):  # type: ignore[misc]
                 storage.host = True
         elif to_card:
             self.card_was_used = True
-            if not self.moves_modules and (fakes or any(map(_is_real, args))):
+            if not self.moves_modules and brought:
                 self.taping.is_("input", tensors_in(out))
         return out
 
