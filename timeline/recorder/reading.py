@@ -64,6 +64,7 @@ class OwnMemory:
         "_page",
         "_statm",
         "_status",
+        "_text",
         "overall",
     )
 
@@ -72,6 +73,7 @@ class OwnMemory:
         self._status = status
         self._clear_refs = clear_refs
         self._page = os.sysconf("SC_PAGE_SIZE")
+        self._text = b""
         # A signal handler may take a mark too, in the midst of another.
         self._one_at_a_time = RLock()
         self.overall = 0
@@ -99,7 +101,8 @@ class OwnMemory:
             # of this program may still run for a moment before the reset, since write lets go of
             # the GIL too (and under the floor one more pread): what it takes and gives back there
             # is lost.
-            rss = int(pread(self._statm, 64, 0).split(None, 2)[1]) * self._page
+            self._text = text = pread(self._statm, 64, 0)
+            rss = int(text.split(None, 2)[1]) * self._page
             asked = now()
             before = _getrusage(0)
             high_kib = before.ru_maxrss
@@ -128,6 +131,10 @@ class OwnMemory:
             if high > self.overall:
                 self.overall = high
             return begun, t, rss, high, unseen
+
+    def mapped(self) -> int:
+        """Bytes that were mapped from files or shared at the last reading, by any thread."""
+        return int(self._text.split(None, 3)[2]) * self._page
 
     def highest(self) -> int:
         """The high-water mark of now in bytes; it is left as it is.

@@ -32,7 +32,7 @@ UNKNOWN = (-1, -1, -1)
 FOR_BEGINS, FOR_RECORDS = 1500, 3000
 """One part of so many is the most of the time that looks take, as phases begin and at records."""
 
-AT_ONCE_NS = 2_000_000
+AT_ONCE_NS = 1_000_000
 """Each may take so long before any time has gone by."""
 
 ASKING_NS = 10_000

@@ -63,6 +63,10 @@ class Allocations:
         except (AttributeError, TypeError, OSError, ValueError) as error:
             self.why = f"{_NONE} ({error})"
 
+    def ask_again(self) -> None:
+        """Another step begins, perhaps in another thread: operators may be told there, or not."""
+        self._asks = True
+
     def start(self) -> None:
         """Begin; where it cannot be, `why` says so."""
         if self.why.startswith(_NONE):

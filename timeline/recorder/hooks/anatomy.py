@@ -17,6 +17,7 @@ from typing import Any
 
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
+from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.imported import Imports
 from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.weighed import write
@@ -62,6 +63,7 @@ class Anatomy:
         self.awaits_turns = False
         self._session = session
         self._resident: Resident | None = None
+        self._allocations: Allocations | None = None
         self._imports: Imports | None = None
         self._step = step
         self._steps = 0
@@ -100,8 +102,13 @@ class Anatomy:
             if weighing is None:
                 if not self._is_time(path):
                     return None
+                if self._resident is None or self._allocations is None:
+                    return None
                 weighing = self._weighing = Weighing(
-                    self._session, _there(self._models), _there(self._optimizers)
+                    self._resident,
+                    self._allocations,
+                    _there(self._models),
+                    _there(self._optimizers),
                 )
             elif weighing.thread != get_ident() or path == _INFERENCE:
                 return None
@@ -244,11 +251,13 @@ class Anatomy:
             return
         self._resident = resident = Resident(self._session)
         self._before = dict(zip(MOMENT, resident.read(), strict=True))
+        # Made here, where a model is built: in the step it would take a tenth of all.
+        self._allocations = Allocations()
         if resident.heap is not None:
             self._imports = Imports(resident.private)
             self._imports.watch()
         if module is not None:
-            probe = Weighing(self._session, [module], [])
+            probe = Weighing(resident, self._allocations, [module], [])
             probe.own.look(states=True)
             self._before_holds = probe.pieces.on_cpu()
             probe.close()

@@ -26,6 +26,8 @@ STANDS = -2
 
 UNKNOWN = -1
 
+_PLAIN = {bool, int, float, str, type(None)}
+
 _HOME = "torch.nn.modules."
 
 
@@ -168,16 +170,19 @@ class Given:
 def _settings(module: Any) -> dict[str, Any]:
     """The plain attributes of a layer, and of its parameters which there are."""
     found = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: value
         for name, value in module.__dict__.items()
-        if not name.startswith("_") and _is_plain_value(value)
+        if (type(value) in _PLAIN and name[:1] != "_") or _is_sizes(name, value)
     }
     for name, value in (module.__dict__.get("_parameters") or {}).items():
         found.setdefault(name, None if value is None else True)
     return found
 
 
-def _is_plain_value(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return len(value) < 8 and all(isinstance(each, int) for each in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+def _is_sizes(name: str, value: Any) -> bool:
+    return (
+        type(value) is tuple
+        and len(value) < 8
+        and name[:1] != "_"
+        and all(isinstance(each, int) for each in value)
+    )

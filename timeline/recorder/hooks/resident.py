@@ -37,12 +37,13 @@ class Resident:
         shared), ``in_use`` and ``free`` of the heap, and how large that is; bytes, -1 for what is
         not known.
         """
-        read = self._session.reading_now()
+        session = self._session
+        read, own = session.reading_now(), session.own
         in_use, free, size = self.heap() if self.heap is not None else NO_HEAP
-        rss, file = self._mapped()
-        if read is None:
+        if read is None or own is None:
+            rss, file = self._mapped()
             return [time.monotonic_ns(), rss, -1, file, in_use, free, size]
-        return [read[1], read[2], read[3], file, in_use, free, size]
+        return [read[1], read[2], read[3], own.mapped(), in_use, free, size]
 
     def state(self) -> tuple[int, int, int]:
         """Of the same ``in_use``, ``free`` and ``file``; the high-water mark stays as it is."""

@@ -19,17 +19,16 @@ from _thread import get_ident
 from bisect import bisect_right
 from typing import Any
 
-from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.belongings import Belongings
 from timeline.recorder.hooks.given import Given
 from timeline.recorder.hooks.graph import held_by, nodes_of
 from timeline.recorder.hooks.pieces import ACTIVATION, INPUT, NEVER, Pieces, tensors_in
-from timeline.recorder.hooks.resident import Resident
 from timeline.recording.weighed.facts import NO_LAYER, OLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from timeline.recorder.session import Session
+    from timeline.recorder.hooks.allocations import Allocations
+    from timeline.recorder.hooks.resident import Resident
 
 TICK_NS = 500_000
 """A tick costs some 40 us: under a tenth of the time, however short the layers are."""
@@ -95,9 +94,17 @@ class Weighing:
         spent_ns: what all of this took of the program's time.
     """
 
-    def __init__(self, session: Session, models: list[Any], optimizers: list[Any]) -> None:
+    def __init__(
+        self,
+        resident: Resident,
+        allocations: Allocations,
+        models: list[Any],
+        optimizers: list[Any],
+    ) -> None:
+        """``resident`` is read, and left open."""
+        self.began_ns = time.monotonic_ns()
         self.thread = get_ident()
-        self.resident = Resident(session)
+        self.resident = resident
         self.calls: list[Call] = []
         self.ticks: list[Tick] = []
         torch: Any = sys.modules["torch"]
@@ -110,13 +117,12 @@ class Weighing:
         self.nodes: dict[int, tuple[int, type, Any, list[int]]] = {}
         self.notes: list[str] = []
         self.older: list[int] = []
-        self.spent_ns = 0
-        self.began_ns = time.monotonic_ns()
         self._open: list[Call] = []
         self._in_backward = 0
         self._next_ns = 0
         self._busy = False
-        self._allocations = Allocations()
+        self._allocations = allocations
+        allocations.ask_again()
         self._stretch = -1  # the number of its first tick, while allocations are told
         self._inside: list[tuple[int, int]] = []  # of modules, their layers and calls' numbers
         # From this node on, this layer.
@@ -127,6 +133,7 @@ class Weighing:
             self.own.know(model)
         for optimizer in optimizers:
             self.own.know_optimizer(optimizer)
+        self.spent_ns = time.monotonic_ns() - self.began_ns
 
     @property
     def is_open(self) -> bool:
@@ -188,8 +195,6 @@ class Weighing:
         why = self._allocations.why
         if why and why not in self.notes:
             self.notes.append(why)
-        if self.calls[-1].path.endswith("backward"):
-            self.own.look(states=False)
         self.spent_ns += time.monotonic_ns() - began
 
     def step_aside(self) -> None:
@@ -306,4 +311,3 @@ class Weighing:
         self._open.clear()
         self.pieces.let_go()
         self.own.close()
-        self.resident.close()
