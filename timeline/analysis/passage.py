@@ -60,7 +60,13 @@ class Passage:
         for span in course.spans:
             if not span.path.endswith("backward"):
                 continue
-            lowest = everything
+            # Of several forwards in a step the later ones are not there yet.
+            made = [
+                node
+                for life, node in zip(course.lives, self.saver, strict=True)
+                if life.first <= span.first
+            ]
+            lowest = max(made, default=NONE) + 1
             for i in range(span.first, span.last + 1):
                 if i > span.first:
                     lowest = min(lowest, went.get(i, everything))

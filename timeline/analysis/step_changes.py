@@ -130,26 +130,24 @@ def _beside(groups: tuple[Trained, ...], way: str) -> int:
 def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """Gradients that stand through forward, though a backward of the same step makes them anew."""
     backward = moments.whether("backward")
-    if not backward.any():
-        return
-    begins = int(np.argmax(backward))
     lives = moments.course.lives
     standing = [each for each in lives if each.category == GRADIENT and each.first <= 0]
-    if not standing:
+    if not standing or not backward.any():
         return
     firsts = {layer: numbers[0] for layer, numbers in passage.of_layer.items()}
     gone: Bytes = np.zeros(moments.count, np.int64)
+    kept = False
     for each in standing:
         if each.layer not in firsts:
             return  # whose backward that is nobody knows
         made = backward & (passage.done <= firsts[each.layer])
         until = int(np.argmax(made)) if made.any() else moments.count
         gone[each.first : min(until, each.last)] += each.size
-    kept = any(each.last > begins for each in standing)
+        kept |= each.last > until
     what = (
         "zero_grad(set_to_none=True), as is the default, instead of zeros"
         if kept
-        else "zero_grad() before forward, not after it"
+        else "zero_grad() before the step's first forward, not later"
     )
     yield Change("set_to_none", what, "nothing", moments.total - gone)
 

@@ -6,6 +6,7 @@ import pytest
 
 from timeline.analysis.advising import advised
 from timeline.analysis.moments import ACTIVATION, GRADIENT, INPUT, PARAMETER, STATE, Moments
+from timeline.analysis.passage import Passage
 from timeline.recording.anatomy import NO_MOMENT, Anatomy, LayerCall, Trained, WeighedLayer
 from timeline.recording.course import Course, Life, Node, Span
 
@@ -144,7 +145,7 @@ def test_gradients_that_stand_through_forward_would_go_until_backward_makes_them
         course, lives=before, most=(0, 0, 24_000, 40_000, 0, 5000, -7000, -9000, 0, 0)
     )
     (gone,) = told(weighed(forward), "set_to_none")
-    assert gone.what == "zero_grad() before forward, not after it"
+    assert gone.what == "zero_grad() before the step's first forward, not later"
     assert not told(weighed(), "set_to_none")
 
 
@@ -291,3 +292,26 @@ def test_under_autocast_nothing_is_said_of_nodes_that_nobody_knows(kind):
 def test_what_is_of_bfloat16_already_is_not_advised_to_be():
     nodes = tuple(replace(each, element=2) for each in AUTOCAST)
     assert not told(autocast(nodes), "bf16")
+
+
+def test_of_two_forwards_the_first_ones_backward_goes_through_its_own_nodes_alone():
+    lives = (
+        Life(ACTIVATION, 0, 10, 1, 4, True),
+        Life(ACTIVATION, 1, 10, 2, 3, True),
+        Life(ACTIVATION, 0, 10, 6, 9, True),
+        Life(ACTIVATION, 1, 10, 7, 8, True),
+    )
+    spans = (
+        Span("step/forward", 0, 1, 0), Span("step/backward", 2, 4, 0),
+        Span("step/forward", 5, 6, 1), Span("step/backward", 7, 9, 1),
+    )  # fmt: skip
+    nodes = tuple(Node("A", n % 2, (), 4, (-1,), (n,)) for n in range(4))
+    course = Course((0,) * 10, (0,) * 10, (-1,) * 10, spans, lives, nodes, 0)
+    passage = Passage(Moments(course))
+    assert [passage.at(i) for i in (2, 3, 7, 8)] == [
+        range(1, 2),
+        range(1),
+        range(3, 4),
+        range(2, 3),
+    ]
+    assert passage.at(4) == range(0)
