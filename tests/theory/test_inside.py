@@ -79,6 +79,28 @@ def convolutions():
             out.backward(torch.ones_like(out))
 
 
+def of_few_channels():
+    """Kernels of other kinds: few channels in 16 bits, one place at a time, or a stride."""
+    for channels, outputs, kernel, stride, size, dtype in (
+        (8, 8, 3, 1, 64, torch.bfloat16),
+        (8, 8, 3, 1, 20, torch.bfloat16),
+        (3, 6, 5, 1, 32, torch.bfloat16),
+        (12, 24, 3, 1, 32, torch.bfloat16),
+        (4, 12, 1, 1, 64, torch.bfloat16),
+        (64, 16, 1, 1, 32, torch.bfloat16),
+        (8, 8, 3, 1, 64, torch.float32),
+        (1, 32, 5, 1, 28, torch.float32),
+        (4, 12, 1, 1, 64, torch.float32),
+        (64, 128, 1, 2, 32, torch.float32),
+        (64, 128, 3, 2, 32, torch.float32),
+        (32, 48, 4, 4, 32, torch.float32),
+    ):
+        layer = nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, dtype=dtype)
+        source = torch.randn(8, channels, size, size, dtype=dtype, requires_grad=True)
+        out = layer(source)
+        out.backward(torch.ones_like(out))
+
+
 def ends():
     """What a model may end in: the gradient of its sum is one number seen many times."""
     images = torch.randn(8, 32, 48, 48, requires_grad=True)
@@ -161,6 +183,7 @@ def at_once():
     [
         (at_once, 0.01),
         (convolutions, 1 / 3),
+        (of_few_channels, 0.02),
         (ends, 0.02),
         (recurrent, 0.02),
         (of_rows, 0.01),

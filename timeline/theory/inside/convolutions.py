@@ -16,6 +16,10 @@ LANES = 16
 """oneDNN keeps channels in blocks of 16 (nChw16c), and fills up the last one."""
 
 
+_MOST_SUMS = 1024
+"""Channels whose sums a product of bfloat16 holds at once."""
+
+
 def _blocks(channels: int, lanes: int = LANES) -> int:
     return -(-channels // lanes) * lanes
 
@@ -85,10 +89,16 @@ class _Convolution:
         self.depthwise = own == 1 and groups > 1
         whole = self.depthwise or groups == 1 or own % 4 == 0
         self.reorders = not self.by_blas and not self.last and whole
+        # Images' gradients by another kernel, that has channels last.
+        self.strided = self.reorders and groups == 1 and not self.transposed and self.stride > 1
         again = own % 8 == 0 or (self.depthwise and not self.transposed)
+        # The gradient of such weights in 16 bits is no kernel's own but a product.
+        self.unfolds = not (
+            self.pointwise or self.transposed or groups > 1 or outputs % LANES == 0
+        ) and (channels < LANES and self.reorders)
         self.again = self.reorders and (groups == 1 or again)
-        # The first layer: its images are read as they are.
-        few = groups == 1 and channels < LANES
+        # The first layer: its images are read as they are, unless each place is one product.
+        few = groups == 1 and channels < LANES and not self.pointwise
         few_out = groups == 1 and out_channels < LANES
         if self.depthwise:
             numbers = _blocks(groups) * prod(kernel)
@@ -99,10 +109,12 @@ class _Convolution:
             if self.transposed and not self.as_gradient:
                 numbers = _blocks(outputs) * own * prod(kernel)
         self.weight = 0 if self.by_blas else numbers * element
-        self.weight_back = self.weight
+        self.weight_back = self.weight_again = self.weight
+        if few and self.reorders and not self.transposed:  # images' gradients are in whole blocks
+            self.weight_back = _blocks(outputs) * _blocks(own) * prod(kernel) * element
         if self.transposed and groups == 1 and not self.by_blas:
             back = _blocks(own) * (outputs if few_out else _blocks(outputs))
-            self.weight_back = back * prod(kernel) * element
+            self.weight_back = self.weight_again = back * prod(kernel) * element
         self.source: int = 0
         self.result: int = 0
         self.back: int = 0
@@ -114,7 +126,9 @@ class _Convolution:
         self.source = 0 if few else self.back
         self.result_back = 0 if few_out and self.transposed else self.result
         if self.again:
-            kept = _few(channels) if few else _blocks(channels)
+            kept = _blocks(channels)
+            if few:
+                kept = _few(channels) if element == 4 else 0
             self.source_again = _images(batch, kept, places, element)
             kept = _few(out_channels) if few_out and self.transposed else _blocks(out_channels)
             self.result_again = _images(batch, kept, out_places, element)
@@ -134,10 +148,23 @@ def _convolution(args: Any, out: Any) -> int:
     if one.transposed:
         return one.copied + _transposed(source, out, one)
     inside = one.source + one.weight + one.result - (size_of(out) if one.reorders else 0)
-    if one.element == 2 and one.pointwise:
-        inside += size_of(source) // one.stride  # oneDNN gathers the rows of its product
+    inside += _pointwise(one, source, out)
     # At last the result is copied from the blocks.
     return one.copied + max(inside, one.result)
+
+
+def _pointwise(one: _Convolution, source: torch.Tensor, out: torch.Tensor) -> int:
+    """Of each thread with a stride the rows that it takes, and in 16 bits sums of 32.
+
+    Of one image each; found by size: jit_avx512_core_bf16_1x1_convolution.hpp in oneDNN
+    (src/cpu/x64) has them.
+    """
+    if not one.pointwise or one.groups > 1 or one.by_blas or one.last:
+        return 0
+    places = prod(out.shape[2:])
+    taken = _blocks(source.shape[1]) * one.element if one.stride > 1 else 0
+    sums = min(_blocks(out.shape[1]), _MOST_SUMS) * 4 if one.element == 2 else 0
+    return int(torch.get_num_threads() * places * (sums + taken))
 
 
 def _transposed(source: torch.Tensor, out: torch.Tensor, one: _Convolution) -> int:
@@ -166,20 +193,55 @@ def _convolution_backward(args: Any, out: Any) -> int:
     to_source, to_weight = (each is not None for each in out[:2])
     results = sum(size_of(each) for each in out if each is not None)
     most = 0
-    if to_source:
+    if to_source and one.strided:
+        most = _strided_back(gradient, weight, out[0])
+    elif to_source:
         back = one.back
         inside = one.result_back + one.weight_back + back
         inside += 0 if one.reorders else size_of(out[0])
+        inside += _pointwise(one, gradient, out[0]) if one.stride == 1 and not one.transposed else 0
         most = max(inside, back + size_of(out[0]))
     if to_weight:
         before = size_of(out[0]) if to_source else 0
-        held = before + one.source_again + one.result_again + one.weight_back
+        held = before + one.source_again + one.result_again + one.weight_again
+        if one.element == 2 and one.unfolds:
+            held = before + size_of(out[1]) + _unfolded_in_bf16(source, gradient, out[1])
+            return one.copied + max(most, held) - results
         if one.element == 2:
             held += _weight_in_bf16(source, gradient, one)
         # Images in blocks are gone when the weight's gradient is copied from its own.
-        copying = before if one.again else held - one.weight_back
-        most = max(most, held, copying + one.weight_back + size_of(out[1]))
+        copying = before if one.again else held - one.weight_again
+        most = max(most, held, copying + one.weight_again + size_of(out[1]))
     return one.copied + most - results
+
+
+def _strided_back(gradient: torch.Tensor, weight: torch.Tensor, returned: torch.Tensor) -> int:
+    """With a stride images' gradients are made with the channels last, and copied twice at the end.
+
+    The kernel is oneDNN's brgconv_strided (jit_brgemm_conv_bwd_strided.cpp in src/cpu/x64), whose
+    own scratch of some 60 kB and more is not counted.
+    """
+    outputs, own, *kernel = weight.shape
+    blocks = outputs * _blocks(own) * prod(kernel) * weight.element_size()
+    most: int = max(size_of(gradient) + blocks + size_of(returned), 3 * size_of(returned))
+    return most
+
+
+def _unfolded_in_bf16(source: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor) -> int:
+    """The weight's gradient as a product with unfolded images, where channels are few.
+
+    Found by size: gemm_convolution_utils.cpp in oneDNN (src/cpu). Small images are unfolded one a
+    thread, large ones are shared; sums are in 32 bits, twice a thread.
+    """
+    places, rows = prod(gradient.shape[2:]), prod(weight.shape[1:])
+    threads = min(torch.get_num_threads(), source.shape[0]) if places <= _SHARED else 1
+    unfolded = threads * rows * (places + (LANES if threads > 1 else 0)) * 2
+    sums = 2 * torch.get_num_threads() * 4 * weight.numel()
+    return int(unfolded + sums + weight.shape[0] * 4 + 512)
+
+
+_SHARED = 512
+"""Places of an image above which threads share one."""
 
 
 def _weight_in_bf16(source: torch.Tensor, gradient: torch.Tensor, one: _Convolution) -> int:
