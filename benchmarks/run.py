@@ -25,6 +25,7 @@ import layers
 import micro
 import peaks
 import ranks
+import recorded_advice
 import runners
 import saved
 import tables
@@ -142,6 +143,7 @@ PARTS: dict[str, Callable[[bool, int], dict[str, Any]]] = {
     "saved": lambda quick, _: {"saved": saved.measure_all(quick=quick)},
     "theory": lambda quick, _: {"theory": theory.measure_all(quick=quick)},
     "advice": lambda quick, _: {"advice": advice.measure_all(quick=quick)},
+    "recorded_advice": lambda quick, _: {"recorded": recorded_advice.measure_all(quick=quick)},
     "anatomy": lambda quick, _: {"anatomy": anatomy.measure_all(quick=quick)},
     "ranks": lambda quick, _: {"ranks": ranks.measure_all(quick=quick)},
 }
@@ -177,6 +179,8 @@ def main() -> int:
         print(theory.table(results["theory"]))
     if "advice" in results:
         print(advice.table(results["advice"]))
+    if "recorded" in results:
+        print(recorded_advice.table(results["recorded"]))
     if "anatomy" in results:
         print(anatomy.table(results["anatomy"]))
     print(*failed, sep="\n", file=sys.stderr)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 import timeline  # noqa: E402
 from timeline.cli.main import main  # noqa: E402
 from timeline.errors import UsageError  # noqa: E402
-from timeline.theory.advising import advise, of_categories  # noqa: E402
+from timeline.theory.advising import advise  # noqa: E402
 from timeline.theory.change import Step  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -161,16 +161,6 @@ def test_another_weight_of_a_step_can_be_advised_on():
     step = Step(model, "adam", SHAPE, 16)
     advised = advise(step, lambda changed: 1000 * (changed.batch or 1))
     assert [(each.kind, each.saves) for each in advised] == [("batch", 8000)]
-
-
-def test_a_breakdown_alone_gives_what_its_categories_say():
-    told = timeline.breakdown(Net, "adam", SHAPE, batch=16)
-    advised = {each.kind: each for each in of_categories(told)}
-    at = told.peak.categories
-    assert advised["optimizer"].saves == at["optimizer_state"]
-    assert advised["batch"].saves == (at["activation"] + at["input"]) // 2
-    assert advised["checkpointing"].layers == tuple(f"blocks.{i}" for i in range(6))
-    assert of_categories(timeline.breakdown(Net)) == ()
 
 
 def test_advice_needs_inputs():

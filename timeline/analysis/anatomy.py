@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from timeline.analysis.advising import Advised, advised
+from timeline.analysis.advice.advising import Advised, advised
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory.breakdown import breakdown, needs_torch
-from timeline.theory.types import Advice, Breakdown
+from timeline.theory.types import Advice
 
 if TYPE_CHECKING:
     from timeline.theory.change import Step
@@ -116,65 +116,6 @@ def peak_of(step: Step) -> int:
     )
     assert told.peak is not None  # there are inputs
     return told.peak.bytes
-
-
-def of_categories(told: Breakdown) -> tuple[Advice, ...]:
-    """What can be said from a breakdown alone, without its model, such as that of a recording.
-
-    The figures are sums of what stood at the peak: another category may peak then, so that each is
-    the most that can be saved.
-    """
-    if told.peak is None:
-        return ()
-    at, now = told.peak.categories, told.peak.bytes
-    half = (at["activation"] + at["input"]) // 2
-    saved = [
-        Advice("batch", "half the batch", "twice as many passes", half, now - half),
-        Advice(
-            "optimizer",
-            "an optimizer without state, such as SGD without momentum",
-            "other convergence",
-            at["optimizer_state"],
-            now - at["optimizer_state"],
-        ),
-        _inference(told),
-        *_blocks(told),
-    ]
-    return tuple(sorted((each for each in saved if each.saves > 0), key=lambda each: -each.saves))
-
-
-def _inference(told: Breakdown) -> Advice:
-    assert told.peak is not None
-    at = told.peak.categories
-    size = at["gradient"] + at["optimizer_state"] + at["activation"]
-    return Advice(
-        "inference_mode",
-        "where only predictions are wanted: eval() and torch.inference_mode()",
-        "no training",
-        size,
-        told.peak.bytes - size,
-    )
-
-
-def _blocks(told: Breakdown) -> list[Advice]:
-    """Checkpointing of blocks that are numbered in their names, such as ``layers.3``."""
-    assert told.peak is not None
-    by_block: dict[str, int] = {}
-    for layer in told.layers:
-        parts = layer.name.split(".")
-        numbered = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-        if numbered is not None and len(parts) > numbered + 1:
-            name = ".".join(parts[: numbered + 1])
-            by_block[name] = by_block.get(name, 0) + layer.activation
-    if len(by_block) < 2:
-        return []
-    # One block at a time is computed again, and its own are kept then.
-    size = min(sum(by_block.values()), told.peak.categories["activation"])
-    size -= max(by_block.values())
-    names = tuple(by_block)
-    what = f"torch.utils.checkpoint around each of {names[0]} … {names[-1]}"
-    costs = "their forward pass once more"
-    return [Advice("checkpointing", what, costs, size, told.peak.bytes - size, names)]
 
 
 def _again(optimizer: Any) -> Any:

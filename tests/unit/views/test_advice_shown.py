@@ -7,7 +7,7 @@ from html import escape
 import pytest
 from synthetic import recording
 
-from timeline.analysis.advising import Advised
+from timeline.analysis.advice.advising import Advised
 from timeline.analysis.analyze import analyze
 from timeline.analysis.anatomy import PARTS, Anatomized, Composition, Part
 from timeline.analysis.later import Later

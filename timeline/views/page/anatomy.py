@@ -160,6 +160,8 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
         for each in told.advice
     )
     peak = to_be_lowered(analysis, anatomy)
+    more = how_to_lower_it(anatomy)
+    more = f'<p class="hint">{escaped(more)}</p>' if more else ""
     return (
         '<section class="card" id="advice" aria-label="What would lower the peak">'
         "<h2>What would lower the peak</h2>"
@@ -168,8 +170,7 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
         '<div class="scroll" tabindex="0" role="group" aria-label="Table of advice">'
         '<table class="advice"><thead><tr><th scope="col">Saves</th><th scope="col">Of it</th>'
         '<th scope="col">Change</th><th scope="col">Costs</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="hint">{escaped(how_to_lower_it(anatomy))}</p></section>'
+        f"<tbody>{rows}</tbody></table></div>{more}</section>"
     )
 
 

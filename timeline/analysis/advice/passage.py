@@ -13,11 +13,13 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from timeline.analysis.moments import ACTIVATION, GRADIENT, Bytes, Moments
+from timeline.analysis.advice.moments import ACTIVATION, GRADIENT, Bytes, Moments
 from timeline.recording.anatomy import Anatomy
 from timeline.recording.format import SIZE_LIMIT
 
 NONE = -1
+
+_COPIES = ("CopyBackwards", "CopySlices")
 
 _VIEWS = (
     "Alias", "AsStrided", "Detach", "Expand", "Permute", "Reshape", "Select", "Slice", "Split",
@@ -77,6 +79,15 @@ class Passage:
                 # As it ends all that it went through is done.
                 self.doing[span.first : span.last] = self.done[span.first + 1 : span.last + 1]
                 self.doing[span.last] = 0
+
+    @cached_property
+    def hides(self) -> bool:
+        """Whether a node is of a function of somebody's own, inside which operators leave no nodes.
+
+        Such as a compiled one, or a reentrant checkpoint; torch's own are numbered, but for copies.
+        """
+        kinds = {each.kind for each in self.nodes} - set(_COPIES)
+        return any(not each[-1:].isdigit() for each in kinds)
 
     def at(self, moment: int) -> range:
         """The nodes that backward went through in a moment of it.
@@ -145,6 +156,24 @@ class Passage:
         begun = self._moments.called >= call
         backward = self._moments.whether("backward")
         return begun & (~backward | (self.done > number))
+
+    @cached_property
+    def casts(self) -> frozenset[int]:
+        """The storages that are saved copies of parameters in another type, as under autocast."""
+        found = set()
+        for node in self.nodes:
+            for each in node.before:
+                size = self.bytes_of(each) if each >= 0 else 0
+                while each >= 0 and self.nodes[each].kind.startswith(_VIEWS):
+                    each = next(iter(self.nodes[each].before), NONE)
+                if each < 0 or not self.nodes[each].kind.startswith("ToCopy"):
+                    continue
+                if all(one < 0 for one in self.nodes[each].before):
+                    # Of two of one size the product's second factor.
+                    found.update(
+                        [life for life in node.saves if self.lives[life].size == size][-1:]
+                    )
+        return frozenset(found)
 
     def passed_on(self, weighed: Anatomy) -> int:
         """The most that forward holds of its own results where none is saved for backward.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.moments import Bytes
+from timeline.analysis.advice.moments import Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +20,10 @@ class Change:
     costs: str
     course: Bytes
     layers: tuple[str, ...] = ()
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Names of layers, the first and the last of many."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])} … {names[-1]} ({len(names)} layers)"

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from timeline.analysis.change import Change
-from timeline.analysis.moments import ACTIVATION, PARAMETER, Moments
-from timeline.analysis.passage import NONE, Passage
+from timeline.analysis.advice.change import Change
+from timeline.analysis.advice.moments import ACTIVATION, PARAMETER, Moments
+from timeline.analysis.advice.passage import NONE, Passage
 from timeline.recording.anatomy import Anatomy
 
 _PRODUCTS = (
@@ -27,7 +27,7 @@ _FLOAT = (
 _NORMS = ("Native", "Cudnn", "Prelu", "FusedRms")
 """Of these the result is of the input's type, whatever the parameters are."""
 
-_UNKNOWN = ("Mkldnn", "Thnn", "Cudnn", "Checkpoint", "Compiled")
+_UNKNOWN = ("Mkldnn", "Thnn", "Cudnn")
 """What these save under autocast nobody can tell from their class."""
 
 _FULL, _HALF = 4, 2
@@ -40,7 +40,7 @@ def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterato
         return
     if not any(each.kind.startswith(_PRODUCTS) for each in nodes):
         return
-    if any(each.kind.startswith(_UNKNOWN) or _is_own(each.kind) for each in nodes):
+    if passage.hides or any(each.kind.startswith(_UNKNOWN) for each in nodes):
         return
     half = _halves(passage)
     course = moments.total.copy()
@@ -77,11 +77,6 @@ def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterato
         "8 bits of precision in the results of products",
         course,
     )
-
-
-def _is_own(kind: str) -> bool:
-    """Whether a node is of a function that the program wrote itself."""
-    return not kind.rstrip("0123456789").endswith("Backward") or not kind[-1].isdigit()
 
 
 def _halves(passage: Passage) -> list[bool]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from timeline.analysis.change import Change
-from timeline.analysis.moments import (
+from timeline.analysis.advice.change import Change
+from timeline.analysis.advice.moments import (
     ACTIVATION,
     BUFFER,
     GRADIENT,
@@ -17,7 +17,7 @@ from timeline.analysis.moments import (
     Bytes,
     Moments,
 )
-from timeline.analysis.passage import Passage
+from timeline.analysis.advice.passage import Passage
 from timeline.recording.anatomy import Anatomy, Trained
 
 _AGREES = 0.1
@@ -33,12 +33,17 @@ def smaller_batch(weighed: Anatomy, moments: Moments, passage: Passage) -> Itera
     if size < 2:
         return
     passing = np.maximum(moments.passing - passage.of_parameters(weighed), 0)
-    with_it = moments.of(ACTIVATION, INPUT) + passing
+    of_batch = [
+        each.size if each.category in (ACTIVATION, INPUT) and life not in passage.casts else 0
+        for life, each in enumerate(moments.course.lives)
+    ]
+    with_it = moments.sums(of_batch) + passing
     gone = with_it * (size - size // 2) // size
+    same = "; two of them and one optimizer step give the same gradients, except through batch "
+    same = f"{same}normalisation" if weighed.step else ""
     yield Change(
         "batch",
-        f"a batch of {size // 2} instead of {size}; two of them and one optimizer step give "
-        "the same gradients, except through batch normalisation",
+        f"a batch of {size // 2} instead of {size}{same}",
         "twice as many passes",
         moments.total - gone,
     )
@@ -154,7 +159,7 @@ def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iter
 
 def inference(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """Parameters, buffers, inputs, and what forward passes on."""
-    if not weighed.step or not passage.nodes:
+    if not weighed.step or passage.hides:
         return
     passed = passage.passed_on(weighed)
     if not passed:

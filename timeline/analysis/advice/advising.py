@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.changes import changes
-from timeline.analysis.moments import Moments
+from timeline.analysis.advice.changes import changes
+from timeline.analysis.advice.moments import Moments
 from timeline.recording.anatomy import Anatomy
 from timeline.theory.types import Advice
 

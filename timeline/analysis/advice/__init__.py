@@ -1,0 +1,1 @@
+"""What would lower a recorded peak, from the recording alone."""

@@ -1,0 +1,26 @@
+"""Every change to a weighed step that its recording can tell of, whether it saves or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from timeline.analysis.advice import autocast, blocks, of_layers, of_step
+from timeline.analysis.advice.change import Change
+from timeline.analysis.advice.moments import Moments
+from timeline.analysis.advice.passage import Passage
+from timeline.recording.anatomy import Anatomy
+
+
+def changes(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
+    """One after the other; what needs the graph is left out where it was not kept."""
+    passage = Passage(moments)
+    yield from of_step.smaller_batch(weighed, moments, passage)
+    yield from of_step.other_optimizers(weighed, moments)
+    if not passage.nodes:
+        return
+    yield from of_step.gradients_gone(weighed, moments, passage)
+    yield from autocast.to_bfloat16(weighed, moments, passage)
+    yield from of_step.inference(weighed, moments, passage)
+    yield from blocks.checkpoints(weighed, moments, passage)
+    yield from of_layers.in_place(weighed, moments, passage)
+    yield from of_layers.separable(weighed, moments, passage)
