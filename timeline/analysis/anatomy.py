@@ -171,6 +171,7 @@ def take_apart(
         *_raised(compositions, max(peaks.values(), default=0), instances, step),
         *_higher(compositions),
         *_without_formula(weighed),
+        *_inside_operators(compositions),
         *_without_backward(weighed, tuple(highest.values())),
         *_torn(compositions, tuple(highest.values())),
         *_notes(weighed, compositions),
@@ -329,6 +330,21 @@ def _without_formula(weighed: Anatomy) -> Iterator[str]:
         yield (
             f"activations and temporaries are estimated by the formulas of {counted:,} of "
             f"{total:,} calls of layers; not of {named}"
+        )
+
+
+def _inside_operators(compositions: Sequence[Composition]) -> Iterator[str]:
+    """Where more was held for a moment than what layers are given and return."""
+    told = [
+        f"{each.path} {format_bytes(residual)}"
+        for each in compositions
+        if (residual := each["temporary"].residual) is not None and residual > _TOLD * each.grown
+    ]
+    if told:
+        yield (
+            "the formulas of temporaries know what layers are given and return, and not what "
+            "operators hold inside themselves, such as a convolution's copies in oneDNN's blocks, "
+            f"which `timeline breakdown` follows: what they leave is in {', '.join(told)}"
         )
 
 

@@ -3,15 +3,25 @@ import pytest
 
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
-from timeline.recording.anatomy import CATEGORIES, Anatomy, Moment, WeighedPhase
+from timeline.recording.anatomy import (
+    CATEGORIES,
+    Anatomy,
+    LayerCall,
+    Moment,
+    WeighedLayer,
+    WeighedPhase,
+)
 
 MIB = 1 << 20
 PATH = "step/backward"
 START = 1000
 
 
-def notes_of(peaks, weighed=1):
-    """Of a run whose steps peaked so many MiB, 100 of them before the model."""
+def notes_of(peaks, weighed=1, temporary=0, **more):
+    """Of a run whose steps peaked so many MiB, 100 of them before the model.
+
+    There is one layer, whose backward is under way at the peak, and holds so much ``temporary``.
+    """
     count = len(peaks)
     begin = np.arange(count) * 10
     none, no = np.full(count, -1), np.zeros(count, bool)
@@ -21,10 +31,14 @@ def notes_of(peaks, weighed=1):
     summary = PhaseSummary(PATH, count, 0, 5 * count, 1.0, 0, {HOST: peak})
     began = START + 10 * weighed
     at = Moment(began, 100 * MIB, 0, 0, 0)
-    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, dict.fromkeys(CATEGORIES, 0), ())
+    held = dict.fromkeys(CATEGORIES, 0) | {"temporary": temporary}
+    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, held, (), reached=0, **more)
+    layer = WeighedLayer("fc", "Linear", 4160, 16640, 0, 16640, 0, (8, 64), "float32", 2048, 1)
+    call = LayerCall(0, 0, (8, 64), 4, -2, 2048, -1, True)
     step = Anatomy(
-        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (), 0, (), (), ("cpu",), ()
-    )
+        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer,), 0, (), (), ("cpu",),
+        (), (call,), {0: {"in_features": 64, "out_features": 64, "bias": True}},
+    )  # fmt: skip
     return take_apart(step, (summary,), instances, START).notes
 
 
@@ -41,3 +55,16 @@ def test_a_later_step_above_the_weighed_one_says_by_how_much():
 @pytest.mark.parametrize("peaks", [[150, 200], [150, 200, 200, 200], [150, 200, 199, 201]])
 def test_where_no_step_comes_after_it_or_all_are_as_high_nothing_is_said(peaks):
     assert notes_of(peaks) == ()
+
+
+def test_a_peak_in_the_midst_of_a_layers_backward_says_how_far_the_estimate_may_be() -> None:
+    (note,) = notes_of([150, 200, 200], torn=16 * MIB)
+    assert note.endswith("the two moments may differ in step/backward by 16.0 MiB")
+    assert notes_of([150, 200, 200], torn=MIB // 2) == ()
+
+
+def test_temporaries_beyond_what_layers_are_given_and_return_say_whose_they_may_be() -> None:
+    (note,) = notes_of([150, 200, 200], temporary=9 * MIB)
+    assert "operators hold inside themselves" in note
+    assert note.endswith("step/backward 8.98 MiB")
+    assert notes_of([150, 200, 200], temporary=MIB // 2) == ()

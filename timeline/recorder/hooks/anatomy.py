@@ -1,17 +1,10 @@
-"""Which step of a training is weighed, and when: see `weighing` for how.
+"""The weighed step of a training, from its begin to its document: see `weighing` for how.
 
-A step goes from the end of one step of the program's optimizer to the end of its next, so that the
-micro-steps of gradient accumulation lie in it. Where several take turns, as in a GAN, it goes from
-the last one's to the last one's: from the first one's a generator's forward would lie before the
-one end, and its backward after the other. Which is the last is known once each has stepped: as a
-new one steps, the step begins anew after it. Where the first one steps several times before the
-second one does, as a critic may, its second step is weighed, and then a step with all turns in its
-place. A program that only infers has its first inference weighed.
+Which step that is `turns` knows. A program that only infers has its first inference weighed.
 """
 
 from __future__ import annotations
 
-import weakref
 from _thread import get_ident
 from typing import Any
 
@@ -19,25 +12,16 @@ from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
 from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.imported import Imports
+from timeline.recorder.hooks.passage import Call
 from timeline.recorder.hooks.resident import Resident
+from timeline.recorder.hooks.turns import ANEW, END, NOTHING, Turns, know, there
 from timeline.recorder.hooks.weighed import write
-from timeline.recorder.hooks.weighing import Call, Weighing
+from timeline.recorder.hooks.weighing import Weighing
 from timeline.recording.weighed.facts import MOMENT
-
-_MOST_KNOWN = 1000
-"""Of modules that were built, the first so many may be a part of the weighed step."""
 
 _MOST_CALLS = 5000
 """A step with more phases than that, each with some KB of ticks and what it saved, may be none: the
 program's optimizer is done, and it goes on in another way."""
-
-_MOST_TURNS = 100
-"""Of so many optimizers one may be the last of those that take turns; a program that makes more of
-them, such as one for each image, has them for themselves."""
-
-_MOST_BEFORE = 128
-"""After so many steps, an optimizer that is new takes no turns with those before it: it begins
-another part of the program. Critics step 5 times, some 100 times at first."""
 
 _INFERENCE = "inference"
 _FORWARDS = 3
@@ -65,13 +49,9 @@ class Anatomy:
         self._resident: Resident | None = None
         self._allocations: Allocations | None = None
         self._imports: Imports | None = None
-        self._step = step
-        self._steps = 0
-        self._last: Any = None  # of the optimizers that take turns
-        self._since: set[int] = set()  # the ids of those that have stepped since it did
+        self._turns = Turns(step)
         self._taken: list[tuple[int, int, int]] = []  # by imports
         self._models: list[Any] = []
-        self._optimizers: list[Any] = []
         self._before: dict[str, int] | None = None
         self._before_holds = 0
         self._weighing: Weighing | None = None
@@ -87,7 +67,7 @@ class Anatomy:
         """A module is being built; nothing of it is there yet."""
         self._look_before(None)
         self._is_more_than_import()
-        self._know(self._models, module)
+        know(self._models, module)
 
     def begins(
         self, path: str, what: str, opened: sessions.Open, module: Any, inputs: Any
@@ -107,13 +87,13 @@ class Anatomy:
                 weighing = self._weighing = Weighing(
                     self._resident,
                     self._allocations,
-                    _there(self._models),
-                    _there(self._optimizers),
+                    there(self._models),
+                    there(self._turns.optimizers),
                 )
             elif weighing.thread != get_ident() or path == _INFERENCE:
                 return None
             elif len(weighing.calls) >= _MOST_CALLS:
-                self._end_early(f"{self._which()} had not ended after {_MOST_CALLS:,} phases")
+                self._end_early(f"{self._turns.which()} had not ended after {_MOST_CALLS:,} phases")
                 return None
             if module is not None and path != "step/loss":
                 weighing.own.know(module)
@@ -176,29 +156,23 @@ class Anatomy:
         if (self.done and not self.awaits_turns) or optimizer is None:
             return
         try:
-            is_new = all(each() is not optimizer for each in self._optimizers)
-            self._know(self._optimizers, optimizer)
-            self._since.add(id(optimizer))
-            if self.done:
-                self._takes_turns(optimizer, is_new=is_new)
-                return
             weighing = self._weighing
-            last = None if self._last is None else self._last()
-            if last is None:
-                self._last = weakref.ref(optimizer)
-            elif last is not optimizer:
-                if is_new and len(self._optimizers) <= _MOST_TURNS:
-                    self._begin_anew(optimizer)
+            if self.done:
+                what = self._turns.stepped_after(optimizer)
+                self.awaits_turns = what == NOTHING
+                self.done = what != ANEW
                 return
-            self._steps += 1
-            since, self._since = self._since, set()
-            if weighing is not None and weighing.thread == get_ident():
+            here = weighing is None or weighing.thread == get_ident()
+            what = self._turns.stepped(optimizer, may_begin=here)
+            if weighing is None or not here:
+                return
+            if what == ANEW:
+                self._weighing = None
+                weighing.close()
+            elif what == END:
                 if weighing.own.know_optimizer(optimizer):
                     weighing.own.look(states=True)
-                if self._weighed_a_step and len(since) < 2:
-                    self._keep_the_one_before(weighing)
-                else:
-                    self._conclude(weighing)
+                self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
 
@@ -221,10 +195,9 @@ class Anatomy:
         self.done = True
         if weighing is not None:
             weighing.close()
-        if self._weighed_a_step:
-            return  # that of one optimizer alone
-        if weighing is not None or self._steps:
-            self._session.missing(f"no anatomy: the program ended before {self._which()} had ended")
+        if weighing is not None or self._turns.steps:
+            which = self._turns.which()
+            self._is_missing(f"the program ended before {which} had ended")
         elif self._forwards and not self._weighed:
             self._session.missing("no anatomy: no optimizer of torch.optim has stepped")
 
@@ -235,15 +208,15 @@ class Anatomy:
         self._alone = False
         self._forwards += path == "step/forward"
         self._trains |= path.endswith("backward")
-        if self._steps:
-            return self._steps == self._step - 1 and path != _INFERENCE
+        if self._turns.steps:
+            return self._turns.is_next and path != _INFERENCE
         # Until an optimizer has stepped nobody knows that it will: a program that only infers has
         # its first inference weighed, or an early forward if it forgot to say no_grad.
         forgot = self._forwards == _FORWARDS and not self._trains
         if not self._weighed and (path == _INFERENCE or forgot):
             self._alone = True
             return True
-        return self._step == 1 and path != _INFERENCE
+        return self._turns.is_next and path != _INFERENCE
 
     def _look_before(self, module: Any) -> None:
         """What is resident before the model; or, where it came first, with it."""
@@ -262,34 +235,6 @@ class Anatomy:
             self._before_holds = probe.pieces.on_cpu()
             probe.close()
 
-    def _begin_anew(self, optimizer: Any) -> None:
-        """One more optimizer takes turns with the others, and has ended the first step of all."""
-        if self._weighing is not None:
-            if self._weighing.thread != get_ident():
-                return
-            self._weighing.close()
-            self._weighing = None
-        self._last = weakref.ref(optimizer)
-        self._steps = 1
-
-    def _takes_turns(self, optimizer: Any, *, is_new: bool) -> None:
-        """A step was weighed, and an optimizer has stepped; a new one may take turns with it."""
-        last = self._last() if self._last is not None else None
-        self._steps += 1
-        if last is None or self._steps > _MOST_BEFORE:
-            self.awaits_turns = False
-        elif is_new:
-            self.done = self.awaits_turns = False
-            self._steps, self._step = 1, 2
-            self._last = weakref.ref(optimizer)
-            self._since = set()
-
-    def _keep_the_one_before(self, weighing: Weighing) -> None:
-        """No other stepped meanwhile: it takes no turns, but begins another part of the program."""
-        self._weighing = None
-        self.done = True
-        weighing.close()
-
     def _is_more_than_import(self) -> None:
         if self._imports is not None:
             self._imports.give_up()
@@ -300,12 +245,13 @@ class Anatomy:
             imports.stop()
             self._taken = imports.taken
 
-    def _know(self, those: list[Any], one: Any) -> None:
-        if len(those) < _MOST_KNOWN and all(each() is not one for each in those):
-            those.append(weakref.ref(one))
-
     def _conclude(self, weighing: Weighing) -> None:
         self._weighing = None
+        if self._weighed_a_step and self._turns.among < 2:
+            # The new one takes no turns with the one before, whose step stays.
+            self.done = True
+            weighing.close()
+            return
         self.awaits_turns = not self._weighed_a_step and not self._alone
         self._weighed = True
         self._weighed_a_step |= not self._alone
@@ -317,7 +263,7 @@ class Anatomy:
             write(
                 self._session.directory,
                 weighing,
-                step=0 if self._alone else self._step,
+                step=0 if self._alone else self._turns.step,
                 before={**(self._before or {}), "held": self._before_holds},
                 imports=imports.taken if imports is not None else self._taken,
             )
@@ -329,11 +275,6 @@ class Anatomy:
             highest = weighing.highest()
             highest.pop(_INFERENCE, None)  # of which nothing stays that would tell it from another
             self.afterwards = Afterwards(self._session, highest, self._resident)
-
-    def _which(self) -> str:
-        last = None if self._last is None else self._last()
-        name = "its optimizer" if last is None else type(last).__name__
-        return f"the {_ordinal(self._step)} step of {name}"
 
     def _give_up(self, error: Exception) -> None:
         self._end_early(f"{type(error).__name__}: {error}")
@@ -347,13 +288,8 @@ class Anatomy:
                 weighing.close()
             except Exception:
                 pass
-        self._session.missing(f"no anatomy: {why}")
+        self._is_missing(why)
 
-
-def _there(those: list[Any]) -> list[Any]:
-    return [one for one in (each() for each in those) if one is not None]
-
-
-def _ordinal(number: int) -> str:
-    named = {1: "first", 2: "second", 3: "third"}
-    return named.get(number, f"{number}th")
+    def _is_missing(self, why: str) -> None:
+        of = " of a step with all turns" if self._weighed_a_step else ""
+        self._session.missing(f"no anatomy{of}: {why}")

@@ -17,6 +17,34 @@ from timeline.recorder.hooks.pieces import (
 NO_LAYER = -1
 
 
+class Owned:
+    """A parameter: whose it is, its bytes in host memory, and its gradient as it was last seen."""
+
+    __slots__ = ("gradient", "layer", "place", "reference", "size")
+
+    def __init__(self, parameter: Any, layer: int) -> None:
+        self.reference = weakref.ref(parameter)
+        self.layer = layer
+        self.size = 0  # before it has a gradient, it may have no shape either
+        self.gradient: Any = None
+        self.place = 0
+
+    def has(self, gradient: Any) -> bool:
+        """Whether this is the gradient that was last seen; it is then.
+
+        torch keeps a tensor's Python object for as long as the tensor. Where its storage is
+        exchanged, its place in memory is another.
+        """
+        try:
+            place = gradient.data_ptr()
+        except RuntimeError:  # a sparse one has several
+            return False
+        if place == self.place and self.gradient is not None and self.gradient() is gradient:
+            return True
+        self.place, self.gradient = place, weakref.ref(gradient)
+        return False
+
+
 class Belongings:
     """Models and optimizers as far as they are known, and what of theirs was seen.
 
@@ -34,14 +62,15 @@ class Belongings:
         self.models: list[str] = []
         self.layers: list[tuple[str, int, int, str]] = []
         self.index: dict[int, int] = {}
-        self._parameters: dict[int, tuple[Any, int]] = {}
+        self._parameters: dict[int, Owned] = {}
         self._optimizers: list[Any] = []
-        self._without: list[tuple[Any, int]] = []  # parameters, as far as is known
+        self._without: list[Owned] = []  # those whose gradient is yet to be found
+        self._listed: list[tuple[int, int]] = []  # of each group, its optimizer and its length
 
     @property
     def parameters(self) -> list[tuple[Any, int]]:
         """Those that are there, each with its layer; `NO_LAYER` for one of no model."""
-        pairs = [(reference(), layer) for reference, layer in self._parameters.values()]
+        pairs = [(each.reference(), each.layer) for each in self._parameters.values()]
         return [(each, layer) for each, layer in pairs if each is not None]
 
     @property
@@ -49,26 +78,39 @@ class Belongings:
         """Those that are there."""
         return [each for each in (one() for one in self._optimizers) if each is not None]
 
+    def know_all(self, models: list[Any]) -> None:
+        """Models in the order in which they were built, of which some may be inside others.
+
+        Those built last are looked at first: around layers that were built one by one there is a
+        model, and each layer is looked at once.
+        """
+        first = len(self.models)
+        self.models += [type(model).__name__ for model in models]
+        for place in range(len(models) - 1, -1, -1):
+            if id(models[place]) not in self.index:
+                self._know(models[place], first + place)
+
     def know(self, model: Any) -> None:
         """A model's parameters and buffers are weighed from here on."""
-        if id(model) in self.index:
-            return
-        root = len(self.models)
-        self.models.append(type(model).__name__)
+        if id(model) not in self.index:
+            self.models.append(type(model).__name__)
+            self._know(model, len(self.models) - 1)
+
+    def _know(self, model: Any, root: int) -> None:
         add, index, layers = self._pieces.add, self.index, self.layers
         for place, (name, module) in enumerate(modules_in(model)):
             layer = index.get(id(module))
             # A layer that was built or called by itself belongs to the model around it.
             row = type(module).__name__, root, place, name
-            if layer is None:
-                layer = index[id(module)] = len(layers)
-                layers.append(row)
-            else:
+            if layer is not None:
                 layers[layer] = row
+                continue
+            layer = index[id(module)] = len(layers)
+            layers.append(row)
             own = module.__dict__
             for each in (own.get("_parameters") or {}).values():
                 if each is not None and not self._is_known(each):
-                    self._parameters[id(each)] = weakref.ref(each), layer
+                    self._parameters[id(each)] = Owned(each, layer)
                     add(each, PARAMETER, layer)
             for each in (own.get("_buffers") or {}).values():
                 if each is not None:
@@ -92,12 +134,17 @@ class Belongings:
             By layer, the bytes of its parameters that have a gradient.
         """
         optimizers = self.optimizers
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                for each in group["params"]:
-                    if not self._is_known(each):
-                        self._parameters[id(each)] = weakref.ref(each), NO_LAYER
-                        self._pieces.add(each, PARAMETER)
+        listed = [
+            (id(each), len(group["params"])) for each in optimizers for group in each.param_groups
+        ]
+        if listed != self._listed:
+            self._listed = listed
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    for each in group["params"]:
+                        if not self._is_known(each):
+                            self._parameters[id(each)] = Owned(each, NO_LAYER)
+                            self._pieces.add(each, PARAMETER)
         self._without = list(self._parameters.values())
         stood = self.look_at_gradients()
         for optimizer in optimizers if states else ():
@@ -113,26 +160,28 @@ class Belongings:
         """
         without = []
         found: dict[int, int] = {}
-        for pair in self._without:
-            each = pair[0]()
+        for owned in self._without:
+            each = owned.reference()
             # torch warns where the gradient of what is no leaf is asked for: functional_call puts
             # such tensors in a parameter's place.
             if each is None or not each.is_leaf:
                 continue
             gradient = each.grad
             if gradient is None:
-                without.append(pair)
+                without.append(owned)
                 continue
-            layer = pair[1]
-            self._pieces.add(gradient, GRADIENT, layer)
-            if each.is_cpu:
-                found[layer] = found.get(layer, 0) + each.numel() * each.element_size()
+            layer = owned.layer
+            if not owned.has(gradient):
+                owned.size = each.numel() * each.element_size() if each.is_cpu else 0
+                self._pieces.add(gradient, GRADIENT, layer)
+            if owned.size:
+                found[layer] = found.get(layer, 0) + owned.size
         self._without = without
         return found
 
     def _is_known(self, parameter: Any) -> bool:
         known = self._parameters.get(id(parameter))
-        return known is not None and known[0]() is parameter
+        return known is not None and known.reference() is parameter
 
     def close(self) -> None:
         """Refer to nothing of the program any more."""

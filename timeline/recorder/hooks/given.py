@@ -49,11 +49,13 @@ class Given:
     def __init__(self, pieces: Pieces, sequence: Callable[[], int]) -> None:
         """``sequence`` gives the number that the next node of autograd gets."""
         torch: Any = sys.modules["torch"]
-        self._torch = torch
+        self._tensor = torch.Tensor
+        self._wanted = torch.is_grad_enabled
+        self._casts = torch.is_autocast_enabled
         self._hooks = torch._C._autograd._top_saved_tensors_default_hooks
         self._pieces = pieces
         self._sequence = sequence
-        self.calls: list[list[Any]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.settings: dict[int, dict[str, Any]] = {}
         self.walked: list[list[int]] = []
         self.trains: dict[int, bool] = {}
@@ -70,48 +72,63 @@ class Given:
             return UNKNOWN
 
     def _enter(self, layer: int, module: Any, args: tuple[Any, ...], kwargs: Any) -> int:
-        torch = self._torch
+        own = module.__dict__
         if (
             layer < 0
             or len(self.calls) >= MOST
             or not args
-            or not isinstance(args[0], torch.Tensor)
-            or module.__dict__.get("_modules")
-            or not torch.is_grad_enabled()
+            or own.get("_modules")
+            or not isinstance(args[0], self._tensor)
+            or not self._wanted()
         ):
             return UNKNOWN
         tensor = args[0]
-        parameters = [
-            each for each in (module.__dict__.get("_parameters") or {}).values() if each is not None
-        ]
-        trains = any(each.requires_grad for each in parameters)
-        if not tensor.requires_grad and not trains:
+        dtype = tensor.dtype
+        floats = dtype.is_floating_point
+        trains, alike, first = False, True, None
+        for each in (own.get("_parameters") or {}).values():
+            if each is None:
+                continue
+            if first is None:
+                first = each
+            if each.requires_grad:
+                trains = True
+            else:
+                alike = False
+            if each.dtype is not (dtype if floats else first.dtype):
+                alike = False
+        if not trains and not tensor.requires_grad:
             return UNKNOWN
         self.trains[layer] = trains
         storage = tensor.untyped_storage()
-        home = type(module).__module__.startswith(_HOME)
-        plain = home and self._is_plain(module, tensor, parameters, args, kwargs)
+        plain = (
+            alike
+            and (floats or first is not None)
+            and type(module).__module__.startswith(_HOME)
+            and self._is_plain(module, tensor, args, kwargs)
+        )
         if plain and layer not in self.settings:
             self.settings[layer] = _settings(module)
-        element = tensor.element_size()
-        if not tensor.dtype.is_floating_point and parameters:
-            element = parameters[0].element_size()
+        # Of indices, the weights' element.
+        element = tensor if floats or first is None else first
+        node = tensor.grad_fn
+        number = len(self.calls)
         self.calls.append(
-            [
+            (
                 layer,
                 self.turn,
-                list(tensor.shape),
-                element,
-                self._number(storage._cdata, tensor.grad_fn),
+                tuple(tensor.shape),
+                element.element_size(),
+                self._number(storage._cdata, node),
                 storage.nbytes(),
-                self._maker(tensor),
+                self._maker(node),
                 int(plain),
-            ]
+            )
         )
         self.walked.append([])
         self.begins.append(self._sequence())
         self._ends.append(UNKNOWN)
-        return len(self.calls) - 1
+        return number
 
     def leave(self, number: int) -> None:
         """It returned."""
@@ -130,20 +147,17 @@ class Given:
         """The call that a node of autograd was made in, or the last one before it."""
         return bisect_right(self.begins, number) - 1
 
-    def _is_plain(
-        self, module: Any, tensor: Any, parameters: list[Any], args: Any, kwargs: Any
-    ) -> bool:
-        """Whether the formulas are for such a call: see `timeline.theory.summing`."""
-        dtypes = {each.dtype for each in parameters}
-        if tensor.dtype.is_floating_point:
-            dtypes.add(tensor.dtype)
+    def _is_plain(self, module: Any, tensor: Any, args: Any, kwargs: Any) -> bool:
+        """Whether the formulas are for such a call: see `timeline.theory.summing`.
+
+        Where all its parameters are trained and of the input's dtype, which was seen before.
+        """
         return bool(
             module.training
-            and len(dtypes) == 1
-            and all(each.requires_grad for each in parameters)
             and tensor.is_contiguous()
-            and all(each is None or each is False for each in (*args[1:], *kwargs.values()))
-            and not self._torch.is_autocast_enabled(tensor.device.type)
+            and (len(args) == 1 or all(each is None or each is False for each in args[1:]))
+            and (not kwargs or all(each is None or each is False for each in kwargs.values()))
+            and not self._casts(tensor.device.type)
             and self._hooks(True) is None
         )
 
@@ -157,9 +171,8 @@ class Given:
             return STANDS
         return self._numbers.setdefault(key, len(self._numbers))
 
-    def _maker(self, tensor: Any) -> int:
+    def _maker(self, node: Any) -> int:
         """The call whose last node made a tensor; -1 where none did."""
-        node = tensor.grad_fn
         if node is None:
             return UNKNOWN
         number = node._sequence_nr()

@@ -74,6 +74,7 @@ class Pieces:
         self._sequence = sequence
         torch = sys.modules["torch"]
         self._plain = torch.Tensor, torch.nn.Parameter
+        self._simple = {*self._plain, int, float, bool, type(None)}
         self._strided = torch.strided
 
     def add(self, tensor: Any, category: int, layer: int = -1, sequence: int = -1) -> None:
@@ -89,6 +90,11 @@ class Pieces:
 
     def add_all(self, value: Any, category: int) -> None:
         """Every tensor in a value is seen."""
+        if category == STATE and self._is_simple(value):
+            for each in list(value.values()):
+                if type(each) in self._plain:
+                    self.add(each, category)
+            return
         looks = Looks()
         for each in tensors_in(value, looks):
             seen = len(self.all)
@@ -107,6 +113,10 @@ class Pieces:
             note = f"{name}: lists of more than {MOST_LOOKS:,} things, beyond these"
             if note not in self.notes:
                 self.notes.append(note)
+
+    def _is_simple(self, state: Any) -> bool:
+        """Whether a state is tensors and numbers by name, as nearly all of an optimizer's are."""
+        return type(state) is dict and all(type(each) in self._simple for each in state.values())
 
     def category_of(self, key: int) -> int:
         """Of the storage with this address of torch's; -1 where it was not seen."""

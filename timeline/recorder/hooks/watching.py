@@ -9,7 +9,7 @@ from timeline.recorder.hooks.nesting import Watch
 
 if TYPE_CHECKING:
     from timeline.recorder.hooks.anatomy import Anatomy
-    from timeline.recorder.hooks.weighing import Call
+    from timeline.recorder.hooks.passage import Call
     from timeline.recorder.session import Open
 
 

@@ -64,7 +64,6 @@ def write(
         "models": weighing.own.models,
         "layers": weighing.own.layers,
         "calls_of": list(weighing.calls_of.items()),
-        "outputs": [(layer, *each) for layer, each in weighing.outputs.items()],
         "parameters": [
             (layer, each.numel(), each.element_size(), int(each.is_cpu))
             for each, layer in weighing.own.parameters
@@ -77,21 +76,12 @@ def write(
             "begins": given.begins,
             "trains": list(given.trains.items()),
         },
-        "nodes": [
-            (
-                number,
-                kind.__name__,
-                layer,
-                [int(side) for side in told[0].shape] if told else [],
-                told[0].dtype.itemsize if told else 0,
-                before,
-            )
-            for number, (layer, kind, told, before) in weighing.nodes.items()
-        ],
+        "nodes": list(weighing.passage.nodes.values()),
+        "dtypes": weighing.passage.dtypes,
         "savers": weighing.pieces.savers,
         "first_sides": list(weighing.pieces.first_sides),
-        "older": weighing.older,
-        "notes": weighing.notes + weighing.pieces.notes,
+        "older": weighing.passage.older,
+        "notes": weighing.notes + weighing.passage.notes + weighing.pieces.notes,
         "unseen": list(weighing.pieces.unseen),
     }  # fmt: skip
     document["ended"] = time.monotonic_ns()

@@ -16,14 +16,13 @@ from __future__ import annotations
 import sys
 import time
 from _thread import get_ident
-from bisect import bisect_right
 from typing import Any
 
 from timeline.recorder.hooks.belongings import Belongings
 from timeline.recorder.hooks.given import Given
-from timeline.recorder.hooks.graph import held_by, nodes_of
-from timeline.recorder.hooks.pieces import ACTIVATION, INPUT, NEVER, Pieces, tensors_in
-from timeline.recording.weighed.facts import NO_LAYER, OLDER
+from timeline.recorder.hooks.passage import Call, Passage
+from timeline.recorder.hooks.pieces import INPUT, Pieces
+from timeline.recording.weighed.facts import NO_LAYER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +30,10 @@ if TYPE_CHECKING:
     from timeline.recorder.hooks.resident import Resident
 
 TICK_NS = 500_000
-"""A tick costs some 40 us: under a tenth of the time, however short the layers are."""
+"""Of the program's own time, without that of weighing. A tick costs some 40 us: under a tenth of
+it, however short the layers are."""
 
 MOST_TICKS = 20_000
-
-MOST_NODES = 5000
-"""Of a graph's nodes so many are noted, with what they go on to."""
 
 Tick = list[Any]
 """A row: what `Resident.read` gives, the number that the next node of autograd gets, and what
@@ -44,36 +41,6 @@ Tick = list[Any]
 
 T, RSS, HIGH, HELD, MOST = 0, 1, 2, 8, 9
 """Places in it."""
-
-
-class Call:
-    """A phase of the weighed step.
-
-    Attributes:
-        path, what, number: its name, and its number in the recording.
-        begin, end: the number of its first tick, and of the first one after it.
-        turn: how many backwards had ended before it began.
-        first, last: the number of the first call of a layer in it, and of the first one after it.
-        after: the number of the first node of autograd after it.
-        stood: by layer, the bytes of its parameters that had a gradient as it began.
-        walked: of a model's call, the turns whose backward goes through it.
-    """
-
-    __slots__ = (
-        "after", "begin", "end", "first", "last", "number", "path", "stood", "turn", "walked",
-        "what",
-    )  # fmt: skip
-
-    def __init__(self, path: str, what: str, number: int) -> None:
-        self.path = path
-        self.what = what
-        self.number = number
-        self.begin = self.end = 0
-        self.turn = 0
-        self.first = self.last = 0
-        self.after = NEVER
-        self.stood: dict[int, int] = {}
-        self.walked: list[int] = []
 
 
 class Weighing:
@@ -85,10 +52,7 @@ class Weighing:
         pieces: every storage that was seen.
         own: what models and optimizers have.
         given: what layers were called with.
-        older: the turns whose backward goes through what was there before the step.
-        nodes: of autograd's, by number: layer, class, what it says of its output, and the numbers
-            of those that it goes on to.
-        outputs: by layer, the shape, dtype and bytes a number of what it returned.
+        passage: what backward goes through.
         calls_of: by layer, how often it was called.
         notes: a sentence for each thing that could not be seen.
         spent_ns: what all of this took of the program's time.
@@ -112,11 +76,9 @@ class Weighing:
         self.pieces = Pieces(self.tick, self._sequence)
         self.own = Belongings(self.pieces)
         self.given = Given(self.pieces, self._sequence)
-        self.outputs: dict[int, tuple[tuple[int, ...], str, int]] = {}
         self.calls_of: dict[int, int] = {}
-        self.nodes: dict[int, tuple[int, type, Any, list[int]]] = {}
         self.notes: list[str] = []
-        self.older: list[int] = []
+        self.passage = Passage(self.pieces, self.given, self._sequence)
         self._open: list[Call] = []
         self._in_backward = 0
         self._next_ns = 0
@@ -125,12 +87,7 @@ class Weighing:
         allocations.ask_again()
         self._stretch = -1  # the number of its first tick, while allocations are told
         self._inside: list[tuple[int, int]] = []  # of modules, their layers and calls' numbers
-        # From this node on, this layer.
-        self._turns: list[tuple[int, int]] = [(-1, OLDER), (self._sequence(), NO_LAYER)]
-        self._models_called: list[Call] = []
-        self._models_from: list[int] = []  # the number of the first node that each may make
-        for model in models:
-            self.own.know(model)
+        self.own.know_all(models)
         for optimizer in optimizers:
             self.own.know_optimizer(optimizer)
         self.spent_ns = time.monotonic_ns() - self.began_ns
@@ -151,8 +108,7 @@ class Weighing:
         call.turn, call.first, call.begin = self.given.turn, len(self.given.calls), len(self.ticks)
         self._in_backward += path.endswith("backward")
         if path.endswith(("forward", "loss")):
-            self._models_called.append(call)
-            self._models_from.append(self._sequence())
+            self.passage.model_called(call)
         self._open.append(call)
         if outermost:
             self._stretch = len(self.ticks)
@@ -209,7 +165,7 @@ class Weighing:
         self._inside.append((layer, self.given.enter(layer, module, args, kwargs)))
         if layer >= 0:
             self.calls_of[layer] = self.calls_of.get(layer, 0) + 1
-        self._turns.append((self._sequence(), layer))
+        self.passage.in_layer(layer)
         self.spent_ns += time.monotonic_ns() - began
         self.tick()
 
@@ -219,59 +175,20 @@ class Weighing:
             _, number = self._inside.pop()
             if number >= 0:
                 self.given.leave(number)
-        self._turns.append((self._sequence(), self._inside[-1][0] if self._inside else NO_LAYER))
+        self.passage.in_layer(self._inside[-1][0] if self._inside else NO_LAYER)
         self.tick()
 
     def walk(self, roots: Any) -> None:
         """Backward begins from these: see what their graph holds for it."""
         began = time.monotonic_ns()
-        starts = [sequence for sequence, _ in self._turns]
-        last: dict[int, int] = {}
-        numbers: dict[int, int] = {}
-        links: list[tuple[list[int], list[Any]]] = []
-        add, known = self.pieces.add, self.nodes
-        try:
-            for node, before in nodes_of(tensors_in(roots)):
-                number = numbers[id(node)] = node._sequence_nr()
-                layer = self._turns[bisect_right(starts, number) - 1][1]
-                self._walked(number, older=layer == OLDER)
-                for tensor in held_by(node):
-                    add(tensor, ACTIVATION, layer, number)
-                told = node._input_metadata
-                if number not in known and len(known) < MOST_NODES:
-                    known[number] = layer, type(node), told, []
-                    links.append((known[number][3], before))
-                if layer >= 0 and number > last.get(layer, -1):
-                    last[layer] = number
-                    if told:
-                        kind = told[0].dtype
-                        name = str(kind).removeprefix("torch.")
-                        self.outputs[layer] = tuple(told[0].shape), name, kind.itemsize
-        except AttributeError as error:
-            self.notes.append(f"activations: this torch does not tell what a graph holds ({error})")
-        for place, those in links:
-            place += [numbers.get(id(each), NO_LAYER) for each in those]
+        self.passage.walk(roots)
         self.spent_ns += time.monotonic_ns() - began
-
-    def _walked(self, number: int, *, older: bool) -> None:
-        """The backward that begins goes through this node."""
-        turn = self.given.turn
-        if older:
-            if turn not in self.older:
-                self.older.append(turn)
-            return
-        self.given.walk(number)
-        place = bisect_right(self._models_from, number) - 1
-        if place >= 0 and number < self._models_called[place].after:
-            turns = self._models_called[place].walked
-            if not turns or turns[-1] != turn:
-                turns.append(turn)
 
     def tick(self) -> None:
         """A moment to read at, unless the last one was just before."""
         if (
             self._open
-            and time.monotonic_ns() >= self._next_ns
+            and time.monotonic_ns() - self.spent_ns >= self._next_ns
             and len(self.ticks) < MOST_TICKS
             and get_ident() == self.thread
         ):
@@ -294,7 +211,7 @@ class Weighing:
             self._busy = False
         now = time.monotonic_ns()
         self.spent_ns += now - began
-        self._next_ns = now + TICK_NS
+        self._next_ns = now - self.spent_ns + TICK_NS
 
     def highest(self) -> dict[str, int]:
         """By path, how high resident memory went."""

@@ -17,6 +17,9 @@ MOST_TICKS = 5000
 MOST_PIECES = 20_000
 """Of a step with more there is no course: its rows would be most of the recording."""
 
+MOST_NODES = 5000
+"""Those from which backward begins come first."""
+
 
 def course(facts: Facts, rows: Mapping[int, int], untold: set[int]) -> dict[str, object]:
     """The rows that docs/format.md describes; none of a step that is too long.
@@ -70,7 +73,7 @@ def _graph(facts: Facts, rows: Mapping[int, int], place: dict[int, int]) -> dict
     for number, piece in facts.raw["savers"]:
         if piece in place:
             saved.setdefault(number, []).append(place[piece])
-    told = sorted(facts.raw["nodes"])
+    told = sorted(facts.raw["nodes"][:MOST_NODES])
     order = {row[0]: i for i, row in enumerate(told)}
     kinds: dict[str, int] = {}
     nodes: list[list[Any]] = [
@@ -78,10 +81,10 @@ def _graph(facts: Facts, rows: Mapping[int, int], place: dict[int, int]) -> dict
             kinds.setdefault(kind, len(kinds)),
             rows.get(layer, -1) if layer != OLDER else -1,
             shape,
-            element,
+            facts.raw["dtypes"][dtype][1] if dtype >= 0 else 0,
             [order.get(each, -1) for each in before],
             saved.get(number, []),
         ]
-        for number, kind, layer, shape, element, before in told
+        for number, kind, layer, shape, dtype, before in told
     ]
     return {"kinds": list(kinds), "nodes": nodes}

@@ -48,9 +48,16 @@ class Table:
             self.rows.append(_row(BEFORE, "", 0))
         for layer, numbers, *_ in raw["parameters"]:
             self.row(layer)["parameters"] += numbers
-        for layer, shape, kind, size in raw["outputs"]:
+        # What a layer returns is what the last of its nodes returns.
+        last: dict[int, Any] = {}
+        for node in raw["nodes"]:
+            number, _, layer, _, dtype, _ = node
+            if layer >= 0 and dtype >= 0 and (layer not in last or number > last[layer][0]):
+                last[layer] = node
+        for layer, (_, _, _, shape, dtype, _) in last.items():
+            name, size = raw["dtypes"][dtype]
             self.row(layer).update(
-                output_shape=shape, output_dtype=kind, output_bytes=prod(shape) * size
+                output_shape=shape, output_dtype=name, output_bytes=prod(shape) * size
             )
 
     def row(self, layer: int) -> dict[str, Any]:

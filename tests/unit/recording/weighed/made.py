@@ -48,7 +48,6 @@ def raw(**other: Any) -> dict[str, Any]:
         "models": ["Net"],
         "layers": [["Net", 0, 0, ""], ["Conv2d", 0, 1, "conv"], ["BatchNorm2d", 0, 2, "norm"]],
         "calls_of": [[0, 1], [1, 1], [2, 1]],
-        "outputs": [[1, [1, 250], "float32", 4]],
         "parameters": [[1, 100, 4, 1]],
         "trained": [{"optimizer": "SGD", "options": {}, "sizes": [[100, 4]]}],
         "given": {
@@ -57,9 +56,10 @@ def raw(**other: Any) -> dict[str, Any]:
             "trains": [[1, True], [2, False]],
         },
         "nodes": [
-            [10, "ConvolutionBackward0", 1, [1, 250], 4, []],
-            [11, "NativeBatchNormBackward0", 2, [1, 250], 4, [10]],
+            [10, "ConvolutionBackward0", 1, [1, 250], 0, []],
+            [11, "NativeBatchNormBackward0", 2, [1, 250], 0, [10]],
         ],
+        "dtypes": [["float32", 4]],
         "savers": [[10, 1], [11, 2], [11, 3]], "first_sides": [1],
         "older": [], "notes": [], "unseen": [],
         **other,

@@ -43,6 +43,8 @@ def test_who_reads_before_the_end_has_what_the_end_will_write(tmp_path: Path) ->
     assert [each.path for each in early.phases] == ["step/forward", "step/backward"]
     assert [each.name for each in early.layers] == ["", "conv", "norm", "(loss)"]
     assert early.layers[2].activation == 1008
+    assert early.layers[2].output_shape == (1, 250)
+    assert (early.layers[2].output_dtype, early.layers[2].output_bytes) == ("float32", 1000)
     assert early.course is not None
     assert [each.before for each in early.course.nodes] == [(), (0,)]
     assert [(each.first, each.last) for each in early.course.lives[2:4]] == [(1, 3), (1, 4)]
