@@ -444,3 +444,36 @@ for _ in range(100):
     assert found["categories_at_peak"]["input"] >= 1024 * 258 * 4 + 1024 * 8
     assert found["categories_at_peak"]["parameter"] >= MiB
     assert any("cudnn.benchmark" in each for each in found["not_counted"])
+
+
+def test_of_two_models_each_has_its_name_before_its_layers(told, write_script):
+    script = write_script(
+        """
+import torch
+from torch import nn
+
+class First(nn.Sequential):
+    pass
+
+class Second(nn.Sequential):
+    pass
+
+first = First(nn.Linear(1024, 1024), nn.Sigmoid(), nn.Linear(1024, 1024)).cuda()
+second = Second(nn.Linear(1024, 1024), nn.Sigmoid()).cuda()
+one = torch.optim.SGD(first.parameters())
+two = torch.optim.SGD(second.parameters())
+x = torch.zeros(512, 1024).cuda()
+for _ in range(100):
+    loss = second(first(x)).sum()
+    one.zero_grad()
+    two.zero_grad()
+    loss.backward()
+    first[0](x)  # a layer called alone keeps its name
+    one.step()
+    two.step()
+"""
+    )
+    layers = {each["layer"] for each in told(script, "--steps", "3")["alive_at_peak"]}
+    named = {each for each in layers if each}
+    assert {"First.1", "Second.1"} <= named
+    assert all(each.startswith(("First.", "Second.")) for each in named)

@@ -89,7 +89,7 @@ class Varied:
         _is_there(script)
         self._script = script
         self._options = options
-        self._batches: dict[int, int] = {}
+        self._courses: dict[int, int] = {}
 
     def check(self, option: str, names: Iterable[str]) -> None:
         """Refuse names that the script's words have no place for.
@@ -134,14 +134,16 @@ class Varied:
         """
         made = self.one(batch=batch, gpu=gpu, capacity=capacity)
         if not made.out_of_memory:
-            same = next((b for b, peak in self._batches.items() if peak == made.peak_allocated), 0)
-            if same and same != batch:
+            # The peak alone may be that of the optimizer's step, whatever the batch.
+            course = hash(tuple(made.course.allocated))
+            same = next((each for each, known in self._courses.items() if known == course), batch)
+            if same != batch:
                 raise UsageError(
                     f"{title_of(self._script)} needs the same with {_place('batch')} as {same} and "
                     f"as {batch}: its data has no larger batch, or {_place('batch')} stands where "
                     "it changes nothing"
                 )
-            self._batches[batch] = made.peak_allocated
+            self._courses[batch] = course
         return made
 
 

@@ -7,7 +7,7 @@ a driver as soon as autograd sees them. What the GPU does otherwise comes from t
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -183,6 +183,13 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         while self._stack and self._stack.pop() != name:
             pass
         self._changed()
+
+    def rename(self, layers: Mapping[str, str]) -> None:
+        """Call layers otherwise, also where they were at work before."""
+        names = {before: after for before, after in layers.items() if before}
+        for storage in self.tape.storages:
+            storage.layer = names.get(storage.layer, storage.layer)
+        self._layers = [names.get(each, each) for each in self._layers]
 
     def _changed(self) -> None:
         count = torch._C._autograd._get_sequence_nr()

@@ -156,6 +156,15 @@ class Course:
             self._outermost.append(module)
             models = [each for each in self._outermost if any(True for _ in each.parameters())]
             prefix = f"{type(module).__name__}." if len(models) > 1 else ""
+            alone = not any(each in self._names for each in module.modules())
+            if alone and len(models) == 2 and module is models[1]:
+                # Until now the first needed no name of its own: of two, as in a GAN, it does.
+                first = type(models[0]).__name__
+                renamed = {}
+                for each in models[0].modules():
+                    before = self._names.get(each, "")
+                    self._names[each] = renamed[before] = f"{first}.{before}".rstrip(".")
+                self.taping.rename(renamed)
             for name, each in module.named_modules():
                 self._names.setdefault(each, f"{prefix}{name}".rstrip("."))
         self.taping.is_("parameter", _fake(module.parameters()))
