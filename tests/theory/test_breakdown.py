@@ -202,6 +202,20 @@ def test_sparse_gradients_are_as_large_as_the_rows_they_have():
     assert not any("SparseAdam" in each for each in told.not_counted)
 
 
+class Grown(nn.Module):
+    """What it returns had no room at first."""
+
+    def forward(self, x):
+        by_out, by_size = x.new_empty(0), x.new_empty(0)
+        torch.mul(x, 2, out=by_out)
+        return by_out, by_size.resize_as_(x).copy_(x)
+
+
+def test_what_is_resized_counts_with_what_it_grew_by():
+    told = timeline.breakdown(Grown(), None, torch.randn(100, 30), train=False)
+    assert told.peak.bytes == 3 * 100 * 30 * 4
+
+
 def test_a_model_is_as_it_was_and_so_is_chance():
     model = small().train()
     optimizer = torch.optim.Adam(model.parameters())

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torch
 
 CASES = cases()
 WITH_RULES = (
-    "BCELoss", "BCEWithLogitsLoss", "BCEWithLogitsLoss, none", "EmbeddingBag, max",
+    "BCELoss", "BCEWithLogitsLoss", "BCEWithLogitsLoss, none", "CTCLoss", "EmbeddingBag, max",
     "Fold, overlapping", "FractionalMaxPool3d", "GELU", "GELU, tanh", "GroupNorm",
     "LocalResponseNorm", "MSELoss", "MaxPool2d", "MultiLabelSoftMarginLoss", "PixelShuffle",
     "SmoothL1Loss", "SoftMarginLoss", "Softmax, over channels", "Unfold", "Upsample, bilinear, 2d",

@@ -80,25 +80,49 @@ def convolutions():
 
 
 def of_few_channels():
-    """Kernels of other kinds: few channels in 16 bits, one place at a time, or a stride."""
-    for channels, outputs, kernel, stride, size, dtype in (
-        (8, 8, 3, 1, 64, torch.bfloat16),
-        (8, 8, 3, 1, 20, torch.bfloat16),
-        (3, 6, 5, 1, 32, torch.bfloat16),
-        (12, 24, 3, 1, 32, torch.bfloat16),
-        (4, 12, 1, 1, 64, torch.bfloat16),
-        (64, 16, 1, 1, 32, torch.bfloat16),
-        (8, 8, 3, 1, 64, torch.float32),
-        (1, 32, 5, 1, 28, torch.float32),
-        (4, 12, 1, 1, 64, torch.float32),
-        (64, 128, 1, 2, 32, torch.float32),
-        (64, 128, 3, 2, 32, torch.float32),
-        (32, 48, 4, 4, 32, torch.float32),
+    """Kernels of other kinds: few channels, one place at a time, or a stride."""
+    for channels, outputs, kernel, stride, size in (
+        (8, 8, 3, 1, 64),
+        (1, 32, 5, 1, 28),
+        (4, 12, 1, 1, 64),
+        (64, 128, 1, 2, 32),
+        (64, 128, 3, 2, 32),
+        (32, 48, 4, 4, 32),
     ):
-        layer = nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, dtype=dtype)
-        source = torch.randn(8, channels, size, size, dtype=dtype, requires_grad=True)
-        out = layer(source)
-        out.backward(torch.ones_like(out))
+        convolution(channels, outputs, kernel, stride, size, torch.float32)
+
+
+def convolution(channels, outputs, kernel, stride, size, dtype, groups=1, batch=8):
+    layer = nn.Conv2d(
+        channels, outputs, kernel, stride, kernel // 2, groups=groups, dtype=dtype, bias=groups == 1
+    )
+    source = torch.randn(batch, channels, size, size, dtype=dtype, requires_grad=True)
+    out = layer(source)
+    out.backward(torch.ones_like(out))
+
+
+def convolutions_of_bf16():
+    for channels, outputs, kernel, stride, size, groups, batch in (
+        (8, 8, 3, 1, 64, 1, 8),
+        (8, 8, 3, 1, 20, 1, 8),
+        (3, 6, 5, 1, 32, 1, 3),
+        (12, 24, 3, 1, 32, 1, 8),
+        (8, 16, 3, 1, 32, 1, 8),
+        (16, 16, 3, 1, 16, 1, 8),
+        (24, 12, 3, 1, 32, 1, 8),
+        (128, 128, 3, 1, 14, 1, 8),
+        (16, 120, 5, 1, 5, 1, 8),
+        (4, 12, 1, 1, 64, 1, 8),
+        (64, 16, 1, 1, 32, 1, 8),
+        (24, 40, 1, 1, 14, 1, 4),
+        (256, 64, 1, 1, 14, 1, 8),
+        (512, 2048, 1, 1, 7, 1, 4),
+        (64, 128, 1, 2, 32, 1, 8),
+        (64, 128, 3, 2, 32, 1, 8),
+        (672, 672, 5, 2, 4, 672, 8),
+        (120, 120, 5, 1, 8, 120, 8),
+    ):
+        convolution(channels, outputs, kernel, stride, size, torch.bfloat16, groups, batch)
 
 
 def ends():
@@ -161,6 +185,35 @@ def of_rows():
     functional.scaled_dot_product_attention(*parts).sum().backward()
 
 
+def of_several_dtypes():
+    wide, narrow = torch.randn(512, 300), torch.randn(512, 300, dtype=torch.bfloat16)
+    whole, yes = torch.arange(512 * 300).view(512, 300), wide > 0
+    for first, second in ((wide, narrow), (narrow, wide), (wide, whole), (wide, yes)):
+        first * second
+        first + second[0]
+        torch.lt(first, second)
+    wide.clone().add_(narrow)
+    narrow.clone().mul_(wide)
+    torch.where(yes, wide, narrow)
+    torch.addcmul(wide, narrow, narrow)
+    torch.maximum(wide, narrow)
+    narrow.sum(0, dtype=torch.float32)
+    narrow.sum(dtype=torch.float32)
+    narrow.mean(-1)
+    narrow.mean()
+    yes.sum(-1)
+
+
+def composed():
+    rows, others = torch.randn(700, 320), torch.randn(500, 320)
+    torch.logsumexp(rows, -1)
+    torch.logsumexp(rows.bfloat16(), 0)
+    torch.cdist(rows, others)
+    first, second = torch.randn(4000, 32, requires_grad=True), torch.randn(4000, 24)
+    nn.Bilinear(32, 24, 12)(first, second).sum().backward()
+    functional.soft_margin_loss(rows.requires_grad_(), torch.ones_like(rows)).backward()
+
+
 def at_once():
     """In evaluation an attention, and a layer of an encoder, may be one operator."""
     with torch.no_grad():
@@ -187,6 +240,8 @@ def at_once():
         (ends, 0.02),
         (recurrent, 0.02),
         (of_rows, 0.01),
+        (of_several_dtypes, 0.01),
+        (composed, 0.01),
     ],
 )
 def test_an_operator_holds_inside_what_the_rule_says(run, within):
@@ -233,11 +288,22 @@ def products_of_bf16():
             torch.bmm(matrices(64, 32, (batch,), left), matrices(32, 64, (batch,), "turned"))
 
 
-@pytest.mark.skipif(
+for_bf16 = pytest.mark.skipif(
     not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)(),
     reason="oneDNN's blocks with AVX-512 for bfloat16 and without AMX",
 )
+
+
+@for_bf16
+def test_a_convolution_of_bf16_holds_what_threads_share_its_weights_gradient_by():
+    seen = [each for each in inside(convolutions_of_bf16) if "convolution" in each[0]]
+    assert len(seen) == 36
+    for i, (name, by_rule, truth) in enumerate(seen):
+        assert by_rule == pytest.approx(truth, rel=0.02), (i, name)
+
+
+@for_bf16
 def test_a_product_of_bf16_holds_blocks_of_each_matrix_for_each_thread():
     seen = [each for each in inside(products_of_bf16) if "mm" in each[0]]
     assert len(seen) == 88

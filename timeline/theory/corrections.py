@@ -18,6 +18,8 @@ from timeline.theory.refusing import look_at
 
 aten = torch.ops.aten
 
+AS_LONG_AS_WIDE = "the longest target of a CTC loss is as long as the targets are wide"
+
 
 def ran(func: Any, args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
     """What an operator returns as its kernel would; to be called by a dispatch mode.
@@ -145,7 +147,24 @@ def _grouped_mm(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
     return torch.empty_strided([*groups, rows, columns], strides, dtype=dtype, device=a.device)
 
 
+def _ctc_loss(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
+    # Its rule asks for the longest target, which sets the width of what is kept for backward
+    # (aten/src/ATen/native/LossCTC.cpp, ctc_loss_allocate_outputs).
+    probabilities, targets, _, lengths = args[:4]
+    if isinstance(lengths, torch.Tensor):
+        if targets.dim() != 2:
+            return NotImplemented
+        note(AS_LONG_AS_WIDE)
+        longest = targets.shape[1]
+    else:
+        longest = max(lengths, default=0)
+    steps, batch = probabilities.shape[:2]
+    kept = probabilities.new_empty((batch, steps, 2 * longest + 1))
+    return probabilities.new_empty(batch), kept
+
+
 _INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD, **sparse.INSTEAD}
+_INSTEAD[aten._ctc_loss.default] = _INSTEAD[aten._ctc_loss.Tensor] = _ctc_loss
 if hasattr(aten, "_grouped_mm"):  # since torch 2.5
     _INSTEAD[aten._grouped_mm.default] = _grouped_mm
 

@@ -60,6 +60,10 @@ def _soft_margin_backward(args: Any, out: Any) -> int:
     return 2 * size_of(out)  # a number each of two sums (Loss.cpp)
 
 
+def _ctc_backward(args: Any, out: Any) -> int:
+    return size_of(args[6])  # the same again, from the end (LossCTC.cpp)
+
+
 def _coalesce(args: Any, out: Any) -> int:
     # Indices are sorted, with their places (sparse/SparseTensor.cpp, _coalesce_sparse_cpu).
     return 3 * size_of(args[0]._indices())
@@ -74,6 +78,8 @@ RULES: dict[Any, Rule] = {
     aten._euclidean_dist.default: _distances,
     aten._trilinear.default: _trilinear,
     aten.soft_margin_loss_backward.default: _soft_margin_backward,
+    aten._ctc_loss_backward.default: _ctc_backward,
+    aten._ctc_loss_backward.Tensor: _ctc_backward,
     aten._coalesce.default: _coalesce,
     aten.sparse_mask.default: _sparse_mask,
 }

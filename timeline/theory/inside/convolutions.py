@@ -8,27 +8,24 @@ from typing import Any
 
 import torch
 
+from timeline.theory.inside.kernels import (
+    LANES,
+    blocks,
+    strided_back,
+    sums_of,
+    unfolded,
+)
+from timeline.theory.inside.sharing import of_many_places, of_one_place
 from timeline.theory.inside.sizes import Rule, lies_in_order, size_of
 
 aten = torch.ops.aten
-
-LANES = 16
-"""oneDNN keeps channels in blocks of 16 (nChw16c), and fills up the last one."""
-
-
-_MOST_SUMS = 1024
-"""Channels whose sums a product of bfloat16 holds at once."""
-
-
-def _blocks(channels: int, lanes: int = LANES) -> int:
-    return -(-channels // lanes) * lanes
 
 
 def _few(channels: int) -> int:
     """Channels of an image that is copied for its weights' gradient: RGB is read as it is."""
     if channels in (1, 3):
         return 0
-    return _blocks(channels, 8 if channels < LANES else LANES)
+    return blocks(channels, 8 if channels < LANES else LANES)
 
 
 def _images(batch: int, channels: int, places: Sequence[int], element: int) -> int:
@@ -90,30 +87,33 @@ class _Convolution:
         whole = self.depthwise or groups == 1 or own % 4 == 0
         self.reorders = not self.by_blas and not self.last and whole
         # Images' gradients by another kernel, that has channels last.
-        self.strided = self.reorders and groups == 1 and not self.transposed and self.stride > 1
+        alone = groups == 1 or (self.depthwise and element == 2)
+        self.strided = self.reorders and alone and not self.transposed and self.stride > 1
         again = own % 8 == 0 or (self.depthwise and not self.transposed)
-        # The gradient of such weights in 16 bits is no kernel's own but a product.
-        self.unfolds = not (
-            self.pointwise or self.transposed or groups > 1 or outputs % LANES == 0
-        ) and (channels < LANES and self.reorders)
+        # Weights' gradients that no kernel is made for: of few channels in 16 bits, or of channels
+        # that each have wide weights of their own.
+        few = channels < LANES and outputs % LANES != 0 and element == 2 and groups == 1
+        wide = self.depthwise and max(kernel) > 3
+        self.unfolds = self.reorders and not self.transposed and not self.pointwise
+        self.unfolds = self.unfolds and (few or wide)
         self.again = self.reorders and (groups == 1 or again)
         # The first layer: its images are read as they are, unless each place is one product.
         few = groups == 1 and channels < LANES and not self.pointwise
         few_out = groups == 1 and out_channels < LANES
         if self.depthwise:
-            numbers = _blocks(groups) * prod(kernel)
+            numbers = blocks(groups) * prod(kernel)
         elif groups > 1:
             numbers = weight.numel()
         else:
-            numbers = _blocks(outputs) * (own if few else _blocks(own)) * prod(kernel)
+            numbers = blocks(outputs) * (own if few else blocks(own)) * prod(kernel)
             if self.transposed and not self.as_gradient:
-                numbers = _blocks(outputs) * own * prod(kernel)
+                numbers = blocks(outputs) * own * prod(kernel)
         self.weight = 0 if self.by_blas else numbers * element
         self.weight_back = self.weight_again = self.weight
         if few and self.reorders and not self.transposed:  # images' gradients are in whole blocks
-            self.weight_back = _blocks(outputs) * _blocks(own) * prod(kernel) * element
+            self.weight_back = blocks(outputs) * blocks(own) * prod(kernel) * element
         if self.transposed and groups == 1 and not self.by_blas:
-            back = _blocks(own) * (outputs if few_out else _blocks(outputs))
+            back = blocks(own) * (outputs if few_out else blocks(outputs))
             self.weight_back = self.weight_again = back * prod(kernel) * element
         self.source: int = 0
         self.result: int = 0
@@ -121,16 +121,16 @@ class _Convolution:
         self.source_again = self.result_again = self.result_back = 0
         if not self.reorders:
             return
-        self.back = _images(batch, _blocks(channels), places, element)
-        self.result = _images(batch, _blocks(out_channels), out_places, element)
+        self.back = _images(batch, blocks(channels), places, element)
+        self.result = _images(batch, blocks(out_channels), out_places, element)
         self.source = 0 if few else self.back
         self.result_back = 0 if few_out and self.transposed else self.result
         if self.again:
-            kept = _blocks(channels)
+            kept = blocks(channels)
             if few:
                 kept = _few(channels) if element == 4 else 0
             self.source_again = _images(batch, kept, places, element)
-            kept = _few(out_channels) if few_out and self.transposed else _blocks(out_channels)
+            kept = _few(out_channels) if few_out and self.transposed else blocks(out_channels)
             self.result_again = _images(batch, kept, out_places, element)
 
     def _lies_well(self, tensor: torch.Tensor) -> bool:
@@ -156,15 +156,14 @@ def _convolution(args: Any, out: Any) -> int:
 def _pointwise(one: _Convolution, source: torch.Tensor, out: torch.Tensor) -> int:
     """Of each thread with a stride the rows that it takes, and in 16 bits sums of 32.
 
-    Of one image each; found by size: jit_avx512_core_bf16_1x1_convolution.hpp in oneDNN
-    (src/cpu/x64) has them.
+    Of one image each.
     """
     if not one.pointwise or one.groups > 1 or one.by_blas or one.last:
         return 0
-    places = prod(out.shape[2:])
-    taken = _blocks(source.shape[1]) * one.element if one.stride > 1 else 0
-    sums = min(_blocks(out.shape[1]), _MOST_SUMS) * 4 if one.element == 2 else 0
-    return int(torch.get_num_threads() * places * (sums + taken))
+    channels, outputs, places = source.shape[1], out.shape[1], prod(out.shape[2:])
+    taken = places * blocks(channels) * one.element if one.stride > 1 else 0
+    sums = sums_of(channels, outputs, places) if one.element == 2 else 0
+    return int(torch.get_num_threads() * (sums + taken))
 
 
 def _transposed(source: torch.Tensor, out: torch.Tensor, one: _Convolution) -> int:
@@ -176,7 +175,7 @@ def _transposed(source: torch.Tensor, out: torch.Tensor, one: _Convolution) -> i
     # An image for each thread, filled up at its sides; channels lie last in all, and the result
     # is copied twice.
     _, channels, *places = source.shape
-    sides = prod(_blocks(side) if side > 1 else 1 for side in places)
+    sides = prod(blocks(side) if side > 1 else 1 for side in places)
     threads = torch.get_num_threads()
     scratch: int = threads * (channels // one.groups * sides * one.element + 14424)
     if one.last:
@@ -194,7 +193,7 @@ def _convolution_backward(args: Any, out: Any) -> int:
     results = sum(size_of(each) for each in out if each is not None)
     most = 0
     if to_source and one.strided:
-        most = _strided_back(gradient, weight, out[0])
+        most = strided_back(gradient, weight, out[0])
     elif to_source:
         back = one.back
         inside = one.result_back + one.weight_back + back
@@ -204,64 +203,29 @@ def _convolution_backward(args: Any, out: Any) -> int:
     if to_weight:
         before = size_of(out[0]) if to_source else 0
         held = before + one.source_again + one.result_again + one.weight_again
-        if one.element == 2 and one.unfolds:
-            held = before + size_of(out[1]) + _unfolded_in_bf16(source, gradient, out[1])
+        if one.unfolds:
+            held = before + size_of(out[1]) + unfolded(source, gradient, *out[1:])
             return one.copied + max(most, held) - results
         if one.element == 2:
-            held += _weight_in_bf16(source, gradient, one)
+            held += _weight_in_bf16(one, args, out)
         # Images in blocks are gone when the weight's gradient is copied from its own.
         copying = before if one.again else held - one.weight_again
         most = max(most, held, copying + one.weight_again + size_of(out[1]))
     return one.copied + most - results
 
 
-def _strided_back(gradient: torch.Tensor, weight: torch.Tensor, returned: torch.Tensor) -> int:
-    """With a stride images' gradients are made with the channels last, and copied twice at the end.
-
-    The kernel is oneDNN's brgconv_strided (jit_brgemm_conv_bwd_strided.cpp in src/cpu/x64), whose
-    own scratch of some 60 kB and more is not counted.
-    """
-    outputs, own, *kernel = weight.shape
-    blocks = outputs * _blocks(own) * prod(kernel) * weight.element_size()
-    most: int = max(size_of(gradient) + blocks + size_of(returned), 3 * size_of(returned))
-    return most
-
-
-def _unfolded_in_bf16(source: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor) -> int:
-    """The weight's gradient as a product with unfolded images, where channels are few.
-
-    Found by size: gemm_convolution_utils.cpp in oneDNN (src/cpu). Small images are unfolded one a
-    thread, large ones are shared; sums are in 32 bits, twice a thread.
-    """
-    places, rows = prod(gradient.shape[2:]), prod(weight.shape[1:])
-    threads = min(torch.get_num_threads(), source.shape[0]) if places <= _SHARED else 1
-    unfolded = threads * rows * (places + (LANES if threads > 1 else 0)) * 2
-    sums = 2 * torch.get_num_threads() * 4 * weight.numel()
-    return int(unfolded + sums + weight.shape[0] * 4 + 512)
-
-
-_SHARED = 512
-"""Places of an image above which threads share one."""
-
-
-def _weight_in_bf16(source: torch.Tensor, gradient: torch.Tensor, one: _Convolution) -> int:
-    """The weight's gradient is summed in 32 bits, from transposed images: one set a thread.
-
-    Threads share the batch or, where there are more weights than numbers in an image, the
-    channels; then they share the images.
-    """
+def _weight_in_bf16(one: _Convolution, args: Any, out: Any) -> int:
+    """The weight's gradient is summed in 32 bits, from transposed images."""
+    gradient, source, weight = args[:3]
     if one.groups > 1:
         return 0
+    if one.transposed:
+        source, gradient = gradient, source
+    biased = out[2] is not None
     if one.pointwise:
-        return one.weight * 2
-    threads = torch.get_num_threads()
-    batch = source.shape[0]
-    sums = one.weight * 2
-    image = (one.source or size_of(source)) // batch + one.result // batch
-    if sums > image * 4:
-        return int(sums + image)
-    sharing = min(threads, batch)
-    return int(sums * sharing + image * sharing)
+        return of_one_place(source, gradient, weight, biased, one.stride, one.last)
+    stride, padding, dilation = args[4:7]
+    return of_many_places(source, gradient, weight, stride, padding, dilation, biased)
 
 
 RULES: dict[Any, Rule] = {
