@@ -85,6 +85,9 @@ def test_what_autocast_makes_of_weights_does_not_go_with_the_batch():
     )
     (batch,) = told(weighed(replace(COURSE, nodes=nodes)), "batch")
     assert batch.saves == (20_000 + 600 + 2000) // 2
+    # In an inference they stay as well: 10 000 of them, beside two results of 240.
+    (without,) = told(weighed(replace(COURSE, nodes=nodes)), "inference_mode")
+    assert without.peak == 4000 + 600 + 10_000 + 2 * 240
 
 
 def test_a_saving_is_never_more_than_the_distance_to_the_next_peak():

@@ -166,20 +166,24 @@ class Passage:
                 size = self.bytes_of(each) if each >= 0 else 0
                 while each >= 0 and self.nodes[each].kind.startswith(_VIEWS):
                     each = next(iter(self.nodes[each].before), NONE)
-                if each < 0 or not self.nodes[each].kind.startswith("ToCopy"):
-                    continue
-                if all(one < 0 for one in self.nodes[each].before):
+                if each >= 0 and self._is_cast(each):
                     # Of two of one size the product's second factor.
                     found.update(
                         [life for life in node.saves if self.lives[life].size == size][-1:]
                     )
         return frozenset(found)
 
+    def _is_cast(self, number: int) -> bool:
+        """Whether a node's result is a copy of a parameter in another type."""
+        node = self.nodes[number]
+        return node.kind.startswith("ToCopy") and all(each < 0 for each in node.before)
+
     def passed_on(self, weighed: Anatomy) -> int:
         """The most that forward holds of its own results where none is saved for backward.
 
         Each stands until the last node that is made of it. A view is what it was made of, and so is
-        what a layer in place, or a dropout that does nothing, returns. A loss is none of it.
+        what a layer in place, or a dropout that does nothing, returns. A loss is none of it. Copies
+        of parameters that autocast has made stay to its end.
         """
         everything = [i for i, node in enumerate(self.nodes) if not _is_loss(node.layer, weighed)]
         source = [NONE] * len(self.nodes)
@@ -194,7 +198,7 @@ class Passage:
                 if each >= 0 and source[each] != NONE:
                     last[source[each]] = number
         ends: dict[int, int] = {}
-        held = most = 0
+        held = most = sum(self.bytes_of(each) for each in everything if self._is_cast(each))
         for number in everything:
             if source[number] == number:
                 size = self.bytes_of(number)
@@ -210,6 +214,8 @@ class Passage:
         before = [each for each in node.before if each >= 0]
         if node.kind.startswith(_VIEWS):
             return before[0] if before else NONE
+        if self._is_cast(number):
+            return NONE
         settings = weighed.settings.get(node.layer, {})
         kind = weighed.layers[node.layer].kind
         if before and (
