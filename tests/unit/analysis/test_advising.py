@@ -165,6 +165,51 @@ def test_gradients_that_stand_through_forward_would_go_until_backward_makes_them
     assert not told(weighed(), "set_to_none")
 
 
+def test_a_gradient_is_there_as_backward_ends_also_of_a_layer_that_saves_an_input_alone():
+    standing = (
+        *LIVES[:6],
+        Life(GRADIENT, 1, 3000, 0, 10, True),
+        Life(GRADIENT, 0, 1000, 0, 10, True),
+    )
+    held = (0, 0, 20_000, 30_000, 0, -10_000, -10_000, -30_000, 0, 0)
+    most = (0, 0, 24_000, 30_000, 0, 5000, -7000, -9000, 0, 3000)
+    # The first layer saves the input, as an embedding its indices.
+    nodes = (replace(NODES[0], saves=(3,)), replace(NODES[1], saves=(4, 5)))
+    course = replace(COURSE, lives=standing, held=held, most=most, nodes=nodes)
+    (gone,) = told(weighed(course), "set_to_none")
+    assert gone.saves == 4000  # as backward begins
+    # In the optimizer's step all gradients are there, whatever was zeroed.
+    stepping = replace(course, most=(*most[:9], 40_000))
+    assert advised(weighed(stepping)).path == "step/optimizer"
+    assert not told(weighed(stepping), "set_to_none")
+
+
+def test_of_several_backwards_the_first_that_goes_through_a_layer_makes_its_gradient():
+    lives = (
+        Life(PARAMETER, 0, 1000, 0, 10, True),
+        Life(PARAMETER, 1, 1000, 0, 10, True),
+        Life(GRADIENT, 0, 1000, 0, 10, True),
+        Life(ACTIVATION, 1, 500, 1, 4, True),
+    )
+    # The first backward goes through the second layer, and another forward and backward follow.
+    spans = (
+        Span("step/forward", 0, 1, 0), Span("step/backward", 2, 4, 0),
+        Span("step/forward", 5, 6, 1), Span("step/backward", 7, 9, 1),
+    )  # fmt: skip
+    nodes = (
+        Node("ABackward0", 0, (5,), 4, (-1,), ()), Node("BBackward0", 1, (5,), 4, (-1,), (3,))
+    )  # fmt: skip
+    most = (0, 500, 0, 0, 0, 0, 0, 0, 3000, 0)
+    course = Course((0,) * 10, most, (-1,) * 10, spans, lives, nodes, 0)
+    calls = tuple(
+        LayerCall(which, 0, (5,), 4, -2, 20, -1, True, (turn,)) for which, turn in ((0, 1), (1, 0))
+    )
+    (gone,) = told(weighed(course, calls=calls), "set_to_none")
+    assert gone.saves == 1000
+    both = (replace(calls[0], walked=(0, 1)), calls[1])
+    assert not told(weighed(course, calls=both), "set_to_none")
+
+
 def test_of_an_inference_there_are_parameters_inputs_and_what_forward_passes_on():
     (without,) = told(weighed(), "inference_mode")
     # Both results, of 6 times 10 numbers, while the second one is made.

@@ -134,19 +134,16 @@ def _beside(groups: tuple[Trained, ...], way: str) -> int:
 
 def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """Gradients that stand through forward, though a backward of the same step makes them anew."""
-    backward = moments.whether("backward")
     lives = moments.course.lives
     standing = [each for each in lives if each.category == GRADIENT and each.first <= 0]
-    if not standing or not backward.any():
+    if not standing or not passage.backwards:
         return
-    firsts = {layer: numbers[0] for layer, numbers in passage.of_layer.items()}
     gone: Bytes = np.zeros(moments.count, np.int64)
     kept = False
     for each in standing:
-        if each.layer not in firsts:
+        if each.layer not in passage.of_layer:
             return  # whose backward that is nobody knows
-        made = backward & (passage.done <= firsts[each.layer])
-        until = int(np.argmax(made)) if made.any() else moments.count
+        until = _made_anew(each.layer, weighed, passage)
         gone[each.first : min(until, each.last)] += each.size
         kept |= each.last > until
     what = (
@@ -155,6 +152,19 @@ def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iter
         else "zero_grad() before the step's first forward, not later"
     )
     yield Change("set_to_none", what, "nothing", moments.total - gone)
+
+
+def _made_anew(layer: int, weighed: Anatomy, passage: Passage) -> int:
+    """The first tick at which the step's own gradient of a layer is there.
+
+    What saves an input or a weight alone, such as an embedding, leaves no trace as its backward is
+    done. The end of the first backward that goes through the layer is the latest that it can be.
+    """
+    turns = {turn for call in weighed.calls if call.layer == layer for turn in call.turns}
+    through = [each for each in passage.backwards if each.turn in turns] or passage.backwards
+    first, last = through[0].first, through[0].last
+    made = passage.done[first : last + 1] <= passage.of_layer[layer][0]
+    return first + int(np.argmax(made)) if made.any() else last
 
 
 def inference(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:

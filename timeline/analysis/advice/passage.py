@@ -35,6 +35,7 @@ class Passage:
     Attributes:
         nodes: as they were noted, in the order in which they were made.
         lives: the storages.
+        backwards: the spans of backwards, in the order of time.
         saver: of each storage the first node that saves it, `NONE` where none does.
         savers: how many save it.
         done: at each moment the first node whose backward was done as it began; in backward alone,
@@ -59,9 +60,9 @@ class Passage:
         for life, node in zip(course.lives, self.saver, strict=True):
             if node != NONE and life.category == ACTIVATION:
                 went[life.last] = min(node, went.get(life.last, everything))
-        for span in course.spans:
-            if not span.path.endswith("backward"):
-                continue
+        backwards = [each for each in course.spans if each.path.endswith("backward")]
+        self.backwards = sorted(backwards, key=lambda each: each.first)
+        for span in self.backwards:
             # Of several forwards in a step the later ones are not there yet.
             made = [
                 node
@@ -74,11 +75,10 @@ class Passage:
                     lowest = min(lowest, went.get(i, everything))
                 self.done[i] = lowest
         self.doing = self.done.copy()
-        for span in course.spans:
-            if span.path.endswith("backward"):
-                # As it ends all that it went through is done.
-                self.doing[span.first : span.last] = self.done[span.first + 1 : span.last + 1]
-                self.doing[span.last] = 0
+        for span in self.backwards:
+            # As it ends all that it went through is done.
+            self.doing[span.first : span.last] = self.done[span.first + 1 : span.last + 1]
+            self.doing[span.last] = 0
 
     @cached_property
     def hides(self) -> bool:
@@ -130,9 +130,7 @@ class Passage:
         a convolution is copied out of the order that oneDNN computes it in.
         """
         found = np.zeros(self._moments.count, np.int64)
-        for span in self._moments.course.spans:
-            if not span.path.endswith("backward"):
-                continue
+        for span in self.backwards:
             stood = {
                 each.layer
                 for each in self.lives
