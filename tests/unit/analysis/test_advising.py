@@ -315,6 +315,48 @@ def test_an_activation_in_place_saves_what_it_alone_needs_kept():
     assert not told(replace(step, course=course), "in_place")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["Select", "Slice", "Transpose", "Permute", "Squeeze", "Expand", "Split", "Unbind",
+     "ReshapeAlias", "View", "UnsafeView", "Rsqrt", "Reciprocal", "Tan", "Tanh", "Exp2",
+     "ScaledDotProductFlashAttentionForCpu"],
+)  # fmt: skip
+def test_an_activation_never_overwrites_a_part_of_something_or_what_its_maker_saved(kind):
+    step = convolution({1: {"inplace": False}}, "LeakyReLU", size=8)
+    nodes = (replace(step.course.nodes[0], kind=f"{kind}Backward0"), *step.course.nodes[1:])
+    assert not told(replace(step, course=replace(step.course, nodes=nodes)), "in_place")
+
+
+def shared():
+    """An activation that is called twice, each time with what nothing else needs."""
+    step = convolution({1: {"inplace": False}}, "LeakyReLU", size=8)
+    first, act, _ = step.course.nodes
+    between = Node("AddBackward0", -1, act.shape, 4, (1, -1), ())
+    nodes = (first, act, between, replace(act, before=(2,), saves=(3,)))
+    layers = (step.layers[0], replace(step.layers[1], calls=2))
+    calls = (*step.calls, replace(step.calls[1], maker=1))
+    return replace(step, course=replace(step.course, nodes=nodes), layers=layers, calls=calls)
+
+
+def test_a_shared_activation_in_place_saves_what_all_its_calls_keep():
+    (over,) = told(shared(), "in_place")
+    assert over.layers == ("act",)
+    # As forward ends both calls' stand. Then the weight, its state and its gradient are the most.
+    assert (over.peak, over.saves) == (24, 16 + 2 * 8192 - 24)
+
+
+def test_a_shared_activation_is_not_advised_in_place_where_one_call_may_not_be():
+    step = shared()
+    skip = Node("AddBackward0", -1, (2, 64, 4, 4), 4, (2, 3), ())
+    course = replace(step.course, nodes=(*step.course.nodes, skip))
+    assert not told(replace(step, course=course), "in_place")
+    calls = (*step.calls[:2], replace(step.calls[2], plain=False))
+    assert not told(replace(step, calls=calls), "in_place")
+    # Of a third call, with the step's input, there is no node.
+    layers = (step.layers[0], replace(step.layers[1], calls=3))
+    assert not told(replace(step, layers=layers), "in_place")
+
+
 AUTOCAST = (
     Node("EmbeddingBackward0", 0, (10, 1000), 4, (-1,), ()),
     Node("NativeLayerNormBackward0", 1, (10, 1000), 4, (0, -1, -1), (2,)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from timeline.analysis.advice.change import Change, listed
 from timeline.analysis.advice.moments import GRADIENT, PARAMETER, STATE, Bytes, Moments
-from timeline.analysis.advice.passage import Passage
+from timeline.analysis.advice.passage import VIEWS, Passage
 from timeline.recording.anatomy import Anatomy
 from timeline.recording.format import SIZE_LIMIT
 
@@ -25,25 +25,20 @@ def in_place(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[C
     lives = moments.course.lives
     gone = [0] * len(lives)
     forward = moments.whether("forward", "loss")
-    for number, call in enumerate(weighed.calls):
-        kind = weighed.layers[call.layer].kind if call.layer < len(weighed.layers) else ""
-        settings = weighed.settings.get(call.layer, {})
-        if not call.plain or settings.get("inplace") is not False or kind not in _OVER:
-            continue
-        given = _only_for(call.layer, passage)
-        if given is None:
-            continue
-        size = min(prod(call.shape) * call.element, SIZE_LIMIT)
-        if kind in _BY_RESULT:
-            # Its derivative is then written in the result: what it was given is not saved.
-            for life in passage.nodes[given[1]].saves:
-                if passage.savers[life] == 1:
-                    gone[life] = lives[life].size
-        else:
-            beside = moments.loose + moments.rise
-            at = forward & (moments.called == number)
-            course[at] -= np.minimum(size, beside[at])
-        named.append(weighed.layers[call.layer].name)
+    beside = moments.loose + moments.rise
+    for layer, nodes in _overwriting(weighed, passage):
+        for number, node in nodes.items():
+            call = weighed.calls[number]
+            if weighed.layers[layer].kind in _BY_RESULT:
+                # Its derivative is then written in the result: what it was given is not saved.
+                for life in passage.nodes[node].saves:
+                    if passage.savers[life] == 1:
+                        gone[life] = lives[life].size
+            else:
+                size = min(prod(call.shape) * call.element, SIZE_LIMIT)
+                at = forward & (moments.called == number)
+                course[at] -= np.minimum(size, beside[at])
+        named.append(weighed.layers[layer].name)
     if named:
         names = tuple(dict.fromkeys(named))
         yield Change(
@@ -59,20 +54,50 @@ _BY_RESULT = ("LeakyReLU", "ELU", "SELU", "CELU")
 _OVER = ("ReLU", "Dropout", *_BY_RESULT)
 """Activations whose derivative needs no copy of what they overwrite (derivatives.yaml)."""
 
-_KEPT = ("Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Exp", "Sqrt", "Elu", "LeakyRelu")
-"""Nodes that save their own results, which must not be overwritten."""
+_KEPT = (
+    "Amax", "Amin", "Cdist", "Celu", "Copysign", "CudnnRnn", "Cumprod", "Dist", "Elu", "Exp",
+    "Hypot", "IndexReduce", "LeakyRelu", "Linalg", "LogSoftmax", "Logcumsumexp", "Logsumexp",
+    "MaskedSoftmax", "MaxBackward", "MedianBackward", "MinBackward", "MkldnnRnn", "Nanmedian",
+    "Norm", "Polar", "Pow", "Prod", "Reciprocal", "Relu", "Rrelu", "Rsqrt", "SafeSoftmax",
+    "ScaledDotProduct", "ScatterReduce", "SegmentReduce", "Selu", "Sgn", "Sigmoid", "Softmax",
+    "Special", "Sqrt", "Std", "Tan",
+)  # fmt: skip
+"""Nodes that save their own results (derivatives.yaml), which must not be overwritten.
+
+Some of them do not in every form.
+"""
 
 
-def _only_for(layer: int, passage: Passage) -> tuple[int, int] | None:
-    """The node that made what a layer is given, and the layer's; None where others need it."""
-    numbers = passage.of_layer.get(layer, [])
-    if not numbers:
-        return None
-    before = [each for each in passage.nodes[numbers[0]].before if each >= 0]
+def _overwriting(weighed: Anatomy, passage: Passage) -> Iterator[tuple[int, dict[int, int]]]:
+    """Activations that may be in place, each with the node of each call that backward walked.
+
+    In place it is in all of its calls or in none, so nothing else may need what any is given. Of a
+    call that was not noted, as without gradients or with the step's input, nobody knows that.
+    """
+    calls: dict[int, list[int]] = {}
+    for number, call in enumerate(weighed.calls):
+        calls.setdefault(call.layer, []).append(number)
+    for layer, numbers in calls.items():
+        if layer >= len(weighed.layers) or weighed.layers[layer].kind not in _OVER:
+            continue
+        walked = [number for number in numbers if weighed.calls[number].turns]
+        nodes = passage.of_layer.get(layer, [])
+        if (
+            weighed.settings.get(layer, {}).get("inplace") is False
+            and len(numbers) == weighed.layers[layer].calls
+            and len(nodes) == len(walked) > 0
+            and all(weighed.calls[number].plain for number in numbers)
+            and all(_is_alone(node, passage) for node in nodes)
+        ):
+            yield layer, dict(zip(walked, nodes, strict=True))
+
+
+def _is_alone(number: int, passage: Passage) -> bool:
+    """Whether nothing but this node needs what it is given."""
+    before = [each for each in passage.nodes[number].before if each >= 0]
     if len(before) != 1 or len(passage.after[before[0]]) != 1:
-        return None
-    made = passage.nodes[before[0]].kind
-    return None if made.startswith(_KEPT) or "View" in made else (before[0], numbers[0])
+        return False
+    return not passage.nodes[before[0]].kind.startswith((*_KEPT, *VIEWS))
 
 
 def separable(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:

@@ -21,10 +21,10 @@ NONE = -1
 
 _COPIES = ("CopyBackwards", "CopySlices")
 
-_VIEWS = (
-    "Alias", "AsStrided", "Detach", "Expand", "Permute", "Reshape", "Select", "Slice", "Split",
-    "Squeeze", "TBackward", "Transpose", "UnsafeSplit", "UnsafeView", "Unbind", "Unsqueeze", "View",
-    "Narrow",
+VIEWS = (
+    "Alias", "AsStrided", "Detach", "Diagonal", "Expand", "Narrow", "Permute", "Reshape", "Select",
+    "Slice", "Split", "Squeeze", "TBackward", "Transpose", "Unbind", "Unfold", "UnsafeSplit",
+    "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
 """Nodes of operators that return what they are given in another shape."""
 
@@ -162,7 +162,7 @@ class Passage:
         for node in self.nodes:
             for each in node.before:
                 size = self.bytes_of(each) if each >= 0 else 0
-                while each >= 0 and self.nodes[each].kind.startswith(_VIEWS):
+                while each >= 0 and self.nodes[each].kind.startswith(VIEWS):
                     each = next(iter(self.nodes[each].before), NONE)
                 if each >= 0 and self._is_cast(each):
                     # Of two of one size the product's second factor.
@@ -210,7 +210,7 @@ class Passage:
         """The node whose result a node's result is, or is a view of; `NONE` for a parameter."""
         node = self.nodes[number]
         before = [each for each in node.before if each >= 0]
-        if node.kind.startswith(_VIEWS):
+        if node.kind.startswith(VIEWS):
             return before[0] if before else NONE
         if self._is_cast(number):
             return NONE
