@@ -18,7 +18,7 @@ MOST_PIECES = 20_000
 """Of a step with more there is no course: its rows would be most of the recording."""
 
 MOST_NODES = 5000
-"""Those from which backward begins come first."""
+"""Of a step with more there is no graph: what it saves cannot be told from a part of it."""
 
 
 def course(facts: Facts, rows: Mapping[int, int], untold: set[int]) -> dict[str, object]:
@@ -73,7 +73,9 @@ def _graph(facts: Facts, rows: Mapping[int, int], place: dict[int, int]) -> dict
     for number, piece in facts.raw["savers"]:
         if piece in place:
             saved.setdefault(number, []).append(place[piece])
-    told = sorted(facts.raw["nodes"][:MOST_NODES])
+    if len(facts.raw["nodes"]) > MOST_NODES:
+        return {"kinds": [], "nodes": []}
+    told = sorted(facts.raw["nodes"])
     order = {row[0]: i for i, row in enumerate(told)}
     kinds: dict[str, int] = {}
     nodes: list[list[Any]] = [

@@ -51,6 +51,16 @@ def test_who_reads_before_the_end_has_what_the_end_will_write(tmp_path: Path) ->
     assert early.layers[1].gradient == early.layers[1].parameter == 400
 
 
+def test_a_graph_is_kept_whole_or_not_at_all() -> None:
+    nodes = [[10 + i, "AddBackward0", 2, [1, 250], 0, [9 + i]] for i in range(5001)]
+    for count, kept in ((5000, 5000), (5001, 0)):
+        course = document_of(raw(nodes=nodes[:count]))["course"]
+        assert isinstance(course, dict)
+        assert len(course["nodes"]) == kept
+        assert course["kinds"] == (["AddBackward0"] if kept else [])
+        assert course["ticks"]
+
+
 def test_a_step_that_cannot_be_summed_up_stays_as_it_was_written(tmp_path: Path) -> None:
     written(tmp_path, raw(ticks=[[1, 2]]))
     settle(str(tmp_path))
