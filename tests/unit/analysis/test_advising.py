@@ -400,6 +400,16 @@ def test_what_is_of_bfloat16_already_is_not_advised_to_be():
     assert not told(autocast(nodes), "bf16")
 
 
+@pytest.mark.parametrize("products", [("AddmmBackward0",), ("AddmmBackward0", "MmBackward0")])
+def test_what_is_of_float64_stays_so_under_autocast_and_is_not_advised_to_be_less(products):
+    double = {"AddmmBackward0": 8, "MmBackward0": 4}
+    more = [Node(kind, 1, (10, 10), double[kind], (4,), ()) for kind in products[1:]]
+    nodes = tuple(
+        replace(each, element=double.get(each.kind, each.element)) for each in (*AUTOCAST, *more)
+    )
+    assert not told(autocast(nodes), "bf16")
+
+
 def test_of_two_forwards_the_first_ones_backward_goes_through_its_own_nodes_alone():
     lives = (
         Life(ACTIVATION, 0, 10, 1, 4, True),

@@ -38,7 +38,9 @@ def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterato
     nodes = passage.nodes
     if not weighed.step or any(each.element == _HALF for each in nodes):
         return
-    if not any(each.kind.startswith(_PRODUCTS) for each in nodes):
+    # Autocast leaves float64 and complex numbers as they are.
+    widths = {each.element for each in nodes if each.kind.startswith(_PRODUCTS)}
+    if widths != {_FULL}:
         return
     if passage.hides or any(each.kind.startswith(_UNKNOWN) for each in nodes):
         return
