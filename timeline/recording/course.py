@@ -74,7 +74,8 @@ class Course:
         spans: the phases.
         lives: the storages.
         nodes: of autograd, in the order in which they were made.
-        batch: the first size that all inputs share; 0 where they share none.
+        batch: the first size that all inputs share; 0 where they share none, or where a layer takes
+            the sequence first.
     """
 
     held: tuple[int | None, ...]

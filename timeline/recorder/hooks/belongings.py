@@ -55,6 +55,8 @@ class Belongings:
         layers: their modules, each as (class, number of the model that it is in, its number there,
             qualified name).
         index: by the id of a module its number in ``layers``.
+        sequence_first: whether one of them takes the sequence before the batch, as torch's layers
+            of sequences do unless they are told otherwise.
     """
 
     def __init__(self, pieces: Pieces) -> None:
@@ -62,6 +64,7 @@ class Belongings:
         self.models: list[str] = []
         self.layers: list[tuple[str, int, int, str]] = []
         self.index: dict[int, int] = {}
+        self.sequence_first = False
         self._parameters: dict[int, Owned] = {}
         self._optimizers: list[Any] = []
         self._without: list[Owned] = []  # those whose gradient is yet to be found
@@ -108,6 +111,8 @@ class Belongings:
             layer = index[id(module)] = len(layers)
             layers.append(row)
             own = module.__dict__
+            if own.get("batch_first") is False:
+                self.sequence_first = True
             for each in (own.get("_parameters") or {}).values():
                 if each is not None and not self._is_known(each):
                     self._parameters[id(each)] = Owned(each, layer)

@@ -80,6 +80,7 @@ def write(
         "dtypes": weighing.passage.dtypes,
         "savers": weighing.pieces.savers,
         "first_sides": list(weighing.pieces.first_sides),
+        "sequence_first": weighing.own.sequence_first,
         "older": weighing.passage.older,
         "notes": weighing.notes + weighing.passage.notes + weighing.pieces.notes,
         "unseen": list(weighing.pieces.unseen),

@@ -58,11 +58,13 @@ def course(facts: Facts, rows: Mapping[int, int], untold: set[int]) -> dict[str,
         )
     begins = facts.begins
     sides = facts.raw["first_sides"]
+    # The first size is then that of the sequence, as far as anybody can tell from outside.
+    batched = len(sides) == 1 and not facts.raw.get("sequence_first")
     return {
         "ticks": [[each.held, each.most, bisect_left(begins, each.sequence) - 1] for each in ticks],
         "spans": [[call.path, call.begin, call.end - 1, call.turn] for call in facts.calls],
         "pieces": lives,
-        "batch": sides[0] if len(sides) == 1 else 0,
+        "batch": sides[0] if batched else 0,
         **_graph(facts, rows, place),
     }
 

@@ -61,6 +61,7 @@ def raw(**other: Any) -> dict[str, Any]:
         ],
         "dtypes": [["float32", 4]],
         "savers": [[10, 1], [11, 2], [11, 3]], "first_sides": [1],
+        "sequence_first": False,
         "older": [], "notes": [], "unseen": [],
         **other,
     }  # fmt: skip

@@ -51,6 +51,18 @@ def test_who_reads_before_the_end_has_what_the_end_will_write(tmp_path: Path) ->
     assert early.layers[1].gradient == early.layers[1].parameter == 400
 
 
+@pytest.mark.parametrize(
+    ("sides", "sequence_first", "batch"),
+    [([8], False, 8), ([8], True, 0), ([8, 5], False, 0), ([], False, 0)],
+)
+def test_the_first_size_that_inputs_share_is_the_batch_unless_a_layer_takes_the_sequence_first(
+    sides: list[int], sequence_first: bool, batch: int
+) -> None:
+    course = document_of(raw(first_sides=sides, sequence_first=sequence_first))["course"]
+    assert isinstance(course, dict)
+    assert course["batch"] == batch
+
+
 def test_a_graph_is_kept_whole_or_not_at_all() -> None:
     nodes = [[10 + i, "AddBackward0", 2, [1, 250], 0, [9 + i]] for i in range(5001)]
     for count, kept in ((5000, 5000), (5001, 0)):
