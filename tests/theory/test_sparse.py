@@ -8,10 +8,17 @@ torch = pytest.importorskip("torch")
 
 from oracles import most_allocated  # noqa: E402
 from torch import nn  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.theory.inside import known_here  # noqa: E402
-from timeline.theory.sparse import ALL_DIFFERENT, NO_PADDING  # noqa: E402
+from timeline.theory.sparse import (  # noqa: E402
+    ALL_DIFFERENT,
+    INSTEAD,
+    NO_PADDING,
+    made_of,
+    remember,
+)
 
 pytestmark = [
     pytest.mark.torch,
@@ -107,3 +114,37 @@ def test_gradients_of_a_table_that_is_read_twice_have_the_entries_of_both():
     told = timeline.breakdown(model, "sparseadam", indices)
     truth = true_peak(model, torch.optim.SparseAdam(model.parameters()), indices)
     assert told.peak.bytes == pytest.approx(truth, rel=0.005)
+
+
+EDGES = (
+    # More numbers than entries, and entries of which two are at one place.
+    torch.tensor([[0, 1, 0, 2, 0], [5, 6, 5, 7, 9]]),
+    # Fewer numbers than places.
+    torch.tensor([[0, 0, 1, 1, 0], [0, 1, 0, 1, 1]]),
+    torch.tensor([[3, 3, 3, 3], [4, 4, 4, 4]]),
+    torch.tensor([[3, 1, 3, 2, 1]]),
+)
+
+
+def coalesced(indices, given):
+    notes = []
+    with FakeTensorMode():
+        own = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
+        remember(own, given)
+        own = own if given.shape == indices.shape else own.t()
+        source = made_of(torch.empty((10,) * len(indices)), own, torch.empty(indices.shape[1]))
+        found = INSTEAD[torch.ops.aten._coalesce.default]((source,), {}, notes.append)
+        return found._indices().shape, found._values().shape, notes
+
+
+@pytest.mark.parametrize("indices", EDGES)
+def test_entries_are_added_up_where_all_their_indices_are_the_same(indices):
+    values = torch.ones(indices.shape[1])
+    truth = torch.sparse_coo_tensor(indices, values, (10,) * len(indices)).coalesce()
+    shapes = truth.indices().shape, truth.values().shape
+    assert coalesced(indices, indices) == (*shapes, [])
+
+
+def test_of_indices_in_another_order_than_they_were_given_only_a_bound_is_known():
+    pairs = EDGES[0].t().contiguous()
+    assert coalesced(EDGES[0], pairs) == ((2, 5), (5,), [ALL_DIFFERENT])

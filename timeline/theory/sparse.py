@@ -60,11 +60,18 @@ def has_values_of(tensor: torch.Tensor, copied: torch.Tensor) -> torch.Tensor:
 
 
 def _distinct(indices: torch.Tensor) -> int | None:
+    """How many columns of indices differ; None where nobody knows.
+
+    Of an index of one dimension any order of the real one's numbers is as good.
+    """
     real = _given.get(indices.untyped_storage())
-    if real is None or real.numel() != indices.numel():
+    if real is None or not real.numel() or real.numel() != indices.numel():
+        return None
+    if len(indices) > 1 and (real.shape, real.stride()) != (indices.shape, indices.stride()):
         return None
     with torch._C._DisableTorchDispatch():
-        return len(set(real.flatten().tolist()))
+        rows = real.reshape(indices.shape).tolist()
+    return len(set(zip(*rows, strict=True)))
 
 
 def _coalesce(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
