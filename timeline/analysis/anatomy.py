@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from timeline.analysis.advice.advising import Advised, advised
+from timeline.analysis.advice.advising import Advised, advised, why_not
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
@@ -117,12 +117,14 @@ class Anatomized:
         phases: one for each path that was weighed, in the order of the step.
         notes: a sentence for each thing to know about these figures.
         advised: what would lower the step's peak; None where the recording does not tell.
+        unadvised: why it does not.
     """
 
     weighed: Anatomy
     phases: tuple[Composition, ...]
     notes: tuple[str, ...]
     advised: Advised | None = None
+    unadvised: str = ""
 
     def of(self, path: str | None) -> Composition | None:
         """What the peak of a phase is made of; None where the phase was not weighed."""
@@ -176,7 +178,7 @@ def take_apart(
         *_torn(compositions, tuple(highest.values())),
         *_notes(weighed, compositions),
     ]
-    return Anatomized(weighed, compositions, tuple(notes), advised(weighed))
+    return Anatomized(weighed, compositions, tuple(notes), advised(weighed), why_not(weighed))
 
 
 def _with_readings(phase: WeighedPhase, readings: Readings | None) -> WeighedPhase:

@@ -28,6 +28,7 @@ def breakdown(anatomy: Anatomized | None) -> dict[str, object] | None:
         "notes": list(anatomy.notes),
         "phases": [_phase(each) for each in anatomy.phases],
         "tensors_peak": _tensors_peak(anatomy),
+        "no_advice": anatomy.unadvised or None,
     }
 
 

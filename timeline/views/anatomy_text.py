@@ -12,6 +12,7 @@ from timeline.views.parts import (
     share_unexplained,
     to_be_lowered,
     which,
+    why_not_advised,
 )
 from timeline.views.terminal import BOLD, DIM, Look
 
@@ -66,7 +67,7 @@ def advice_of(analysis: Analysis, look: Look) -> list[str]:
         return []
     told = anatomy.advised
     lines: list[str] = []
-    notes = [how_to_lower_it(anatomy)]
+    notes = [look.plain(why_not_advised(anatomy)), how_to_lower_it(anatomy)]
     if told is not None and told.advice:
         peak = look.plain(to_be_lowered(analysis, anatomy))
         lines += look.lines(f"What would lower {peak}, each alone:", rest="  ")

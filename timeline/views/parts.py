@@ -105,6 +105,13 @@ def how_to_lower_it(anatomy: Anatomized) -> str:
     )
 
 
+def why_not_advised(anatomy: Anatomized) -> str:
+    """Why the recording has no advice, as a sentence; empty where it has, or none is to be had."""
+    if anatomy.advised is not None or not anatomy.unadvised:
+        return ""
+    return f"what would lower the peak is not told: {anatomy.unadvised}"
+
+
 def which(anatomy: Anatomized) -> str:
     """What was weighed, such as ``step 2``."""
     return f"step {anatomy.weighed.step}" if anatomy.weighed.step else "the first call"

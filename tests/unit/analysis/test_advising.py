@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from timeline.analysis.advice.advising import advised
+from timeline.analysis.advice.advising import advised, why_not
 from timeline.analysis.advice.moments import ACTIVATION, GRADIENT, INPUT, PARAMETER, STATE, Moments
 from timeline.analysis.advice.passage import Passage
 from timeline.recording.anatomy import NO_MOMENT, Anatomy, LayerCall, Trained, WeighedLayer
@@ -102,9 +102,16 @@ def test_a_batch_of_one_or_of_unknown_size_is_not_halved(batch):
 
 
 def test_nothing_is_advised_where_the_allocator_was_not_heard_or_tensors_are_elsewhere():
-    assert advised(weighed(replace(COURSE, held=(None, *HELD[1:])))) is None
-    assert advised(weighed(devices=("cpu", "cuda:0"))) is None
-    assert advised(weighed(None)) is None
+    nothing = replace(COURSE, lives=(), held=(0,) * 10, most=(0,) * 10, nodes=())
+    for step, why in (
+        (weighed(replace(COURSE, held=(None, *HELD[1:]))), "allocator was not heard"),
+        (weighed(devices=("cpu", "cuda:0")), "tensors were on cuda:0, and only"),
+        (weighed(None), "more than 5,000 moments or 20,000 storages"),
+        (weighed(nothing), "held no tensors"),
+    ):
+        assert advised(step) is None
+        assert why in why_not(step)
+    assert why_not(weighed()) == ""
 
 
 def test_advice_stands_with_the_largest_saving_first_and_none_without_one():

@@ -81,6 +81,19 @@ def test_without_advice_there_is_the_command_alone(advice):
     assert escape(how_to_lower_it(analysis.anatomy)) in sections(analysis)
 
 
+def test_where_there_is_no_advice_it_is_said_why():
+    analysis = analyzed()
+    assert "is not told" not in text.render(analysis, width=200)
+    anatomy = replace(analysis.anatomy, advised=None, unadvised="tensors were on <b>\x1b[31m")
+    analysis = replace(analysis, anatomy=anatomy)
+    told = text.render(analysis, width=200)
+    assert "what would lower the peak is not told: tensors were on <b>" in told
+    assert "\x1b" not in told
+    assert "is not told: tensors were on &lt;b&gt;" in sections(analysis)
+    assert json_view.document(analysis)["breakdown"]["no_advice"] == anatomy.unadvised
+    assert json_view.document(analyzed())["breakdown"]["no_advice"] is None
+
+
 def test_where_the_run_peaks_elsewhere_it_is_said():
     analysis = analyzed(path="step/unknown")
     assert "(the run's own peak is" in to_be_lowered(analysis, analysis.anatomy)

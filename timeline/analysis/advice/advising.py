@@ -33,16 +33,28 @@ class Advised:
     advice: tuple[Advice, ...]
 
 
-def advised(weighed: Anatomy) -> Advised | None:
-    """What the weighed step's course tells; None where it cannot be followed."""
-    if weighed.course is None or set(weighed.devices) - {"cpu", "meta"}:
-        return None
+def why_not(weighed: Anatomy) -> str:
+    """Why the weighed step's course cannot be followed; empty where it can."""
+    elsewhere = sorted(set(weighed.devices) - {"cpu", "meta"})
+    if elsewhere:
+        return f"tensors were on {', '.join(elsewhere)}, and only those in host memory are followed"
+    if weighed.course is None:
+        return (
+            "the step's course was not kept, as of one with more than 5,000 moments or 20,000 "
+            "storages, or in a recording from before there was one"
+        )
     moments = Moments(weighed.course)
     if not moments.known:
+        return "torch's allocator was not heard in all of the step"
+    return "" if int(moments.total.max()) > 0 else "the step held no tensors"
+
+
+def advised(weighed: Anatomy) -> Advised | None:
+    """What the weighed step's course tells; None where it cannot be followed."""
+    if weighed.course is None or why_not(weighed):
         return None
+    moments = Moments(weighed.course)
     now = int(moments.total.max())
-    if now <= 0:
-        return None
     best: dict[tuple[str, str], Advice] = {}
     for each in changes(weighed, moments):
         then = int(each.course.max())

@@ -16,6 +16,7 @@ from timeline.views.parts import (
     stack,
     to_be_lowered,
     which,
+    why_not_advised,
 )
 from timeline.views.tensors import tensor
 
@@ -105,7 +106,7 @@ def _parts(analysis: Analysis, anatomy: Anatomized) -> str:
     weighed = anatomy.weighed
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in weighed.not_counted)]
     if anatomy.advised is None or not anatomy.advised.advice:
-        notes += filter(None, [how_to_lower_it(anatomy)])
+        notes += filter(None, [why_not_advised(anatomy), how_to_lower_it(anatomy)])
     told = "".join(f'<p class="note">{escaped(each)}</p>' for each in notes)
     return (
         '<section class="card" id="anatomy" aria-label="What the peaks are made of">'
