@@ -132,7 +132,7 @@ def measure_all(workload: str, *, quick: bool, interval_s: float = 0.01) -> dict
     """Some processes: the median of all their turns, and of each."""
     steps = {"resnet18": 1, "mlp": 500}[workload]
     found = []
-    for number in range(2 if quick else 6):
+    for number in range(2 if quick else 12):
         found.append(one_process(workload, steps, 10 if quick else 90, interval_s))
         text = f"{workload:12} process {number + 1}: {statistics.median(found[-1].wall):.3f}"
         print(text, file=sys.stderr, flush=True)
