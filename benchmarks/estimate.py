@@ -32,11 +32,11 @@ UNKNOWN_MODE = {"CNN": 1, "Transformer": 2}
 time (exp/run.py writes no mode; exp/trainer at 5aad72f) the trainer's default is 1 and nobody
 changes it, and the transformers' loop ends with it whatever the mode."""
 
-FIRST_SAMPLE = {"CNN": 0.5, "Transformer": 0.0}
-"""How much of the model was on the card already at NVML's first sample, which is taken off the
-others. In xMem's code a thread begins to sample, and the CNNs' loop moves the model at once (the
-transformers' waits two seconds): where in that move the first sample falls is not known. Half of
-it is expected; lines of their own have none and all."""
+FIRST_SAMPLE = ((0.5, "half"), (1, "all"))
+"""How much of a CNN may have been on the card already at NVML's first sample, which is taken off
+the others. In xMem's code a thread begins to sample, and the CNNs' loop moves the model at once
+(the transformers' waits two seconds): where in that move the first sample falls is not known. The
+figures of merit take the rows as published, and none for granted; lines of their own have these."""
 
 LOOKED_AT = {
     26: "no rule follows it", 38: "no rule follows it", 33: "workspaces", 37: "workspaces",
@@ -69,8 +69,7 @@ def estimate_row(row, peers, ask_cudnn):
     found = {
         "number": row.number,
         "model": model,
-        "peak": made.peak_reserved + KERNELS,
-        "estimated": made.peak_reserved + KERNELS - int(FIRST_SAMPLE[row.kind] * model),
+        "estimated": made.peak_reserved + KERNELS,
         "low": made.reserved.low,
         "high": made.reserved.high + 2 * KERNELS,
         "fits": made.fits,
@@ -136,11 +135,11 @@ def report(rows, by_key, peers):
         if ended:
             _line(name, [(by_key[r.key], r.measured) for r in ended])
     chosen = [r for r in rows if r.kind == "CNN" and not r.out_of_memory]
-    for share, name in ((0, "none"), (1, "all")) if chosen else ():
+    for share, name in FIRST_SAMPLE if chosen else ():
         pairs = []
         for row in chosen:
             made = by_key[row.key]
-            pairs.append(({"estimated": made["peak"] - share * made["model"]}, row.measured))
+            pairs.append(({"estimated": made["estimated"] - share * made["model"]}, row.measured))
         _line(f"CNN, {name} at first sample", pairs)
     for peer in ("xmem", *(("mem_tracker", "torchinfo", "accelerate") if peers else ())):
         for kind in ("CNN", "Transformer"):
