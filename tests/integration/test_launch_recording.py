@@ -144,7 +144,10 @@ def test_a_peak_after_the_programs_last_line_is_said_to_be_there(ends, write_scr
     # Libraries such as torch's let go of what they have once Python has run its last line, and
     # touch a hundred megabytes for it; here it is an object that outlives everything else.
     script = write_script(
-        "import sys\n"
+        "import sys, timeline\n"
+        "with timeline.phase('work'):\n"
+        "    block = b'x' * (50 << 20)\n"
+        "del block\n"
         "class Late:\n"
         "    def __del__(self, hold=lambda: b'x' * (200 << 20)):\n"
         "        hold()\n"
@@ -156,10 +159,10 @@ def test_a_peak_after_the_programs_last_line_is_said_to_be_there(ends, write_scr
     late = ends == "as the process ended"
     assert host_memory.peak > 200 * MIB
     assert host_memory.peak_at_end is late
-    assert (
-        "after the program's end, as its process ended" in " ".join(ended.stderr.split())
-    ) is late
+    said = " ".join(ended.stderr.split())
+    assert ("after the program's end, as its process ended" in said) is late
     assert ("after the program's end" in (ended.recording / "report.html").read_text()) is late
+    assert said.count("In a phase at most") == said.count("in work") == late
 
 
 def test_the_peak_of_a_program_that_becomes_another_stays_where_it_was(write_script, run_timeline):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timeline.analysis.causes import Cause, find_cause, survivor_notes
 from timeline.analysis.last_seconds import Memory, grew, last_seconds, on_device
@@ -34,7 +35,7 @@ def find_death(
     cause = find_cause(recording, headroom)
     if cause is None:
         return None
-    phase, step, moment = _place(instances, recording, lost=cause.cause == "recorder-lost")
+    phase, step, moment, after = _place(instances, recording, lost=cause.cause == "recorder-lost")
     # An exception has taken down what its frames held by the time that the program ends.
     memory = Memory("", host, instances.peak)
     if cause.cause == "gpu-memory-error":
@@ -44,6 +45,8 @@ def find_death(
     words = [cause.words + _figure(cause, memory, held)]
     if phase is not None:
         words.append(_in_phase(phase, step))
+    elif after:
+        words.append(f"in step {step}, after its {after.removeprefix('step/')}")
     elif step:
         words.append(f"after step {step}")
     return Death(
@@ -101,15 +104,16 @@ def _figure(cause: Cause, memory: Memory, held: int) -> str:
 
 def _place(
     instances: Instances, recording: Recording, *, lost: bool
-) -> tuple[str | None, int, int]:
-    """Where the run died: the innermost phase, the number of the step, and when it left the phase.
+) -> tuple[str | None, int, int, str]:
+    """Where the run died: the innermost phase, the number of the step, when it left the phase, and,
+    between two phases of one step, the one that was over.
 
     The step is 0 where there is none; the moment is, for an end by an exception. Of a run whose
     recorder was lost, where and when that was.
     """
     run, raised = recording.run, recording.raised
     if run.marks_until_ns:
-        return None, 0, 0  # which phases came after them nobody knows
+        return None, 0, 0, ""  # which phases came after them nobody knows
     steps = instances.paths.index(_OPTIMIZER) if _OPTIMIZER in instances.paths else -1
     stepped = (instances.path == steps) & ~instances.open
     row, moment = UNKNOWN, 0
@@ -128,15 +132,31 @@ def _place(
     elif instances.open.any():
         row = int(np.flatnonzero(instances.open)[-1])
     if row == UNKNOWN:
-        return None, int(stepped.sum()), moment
+        done = int(stepped.sum())
+        after = _since_step(instances, stepped, moment - run.started_ns if moment else 0)
+        return None, done + bool(after), moment, after
     path = instances.paths[int(instances.path[row])]
     if not path.startswith("step/"):
-        return path, 0, moment
+        return path, 0, moment, ""
     if steps >= 0:
         # An optimizer's step is the end of a step, however many backwards it has.
         before = stepped & (instances.end_ns <= instances.begin_ns[row])
-        return path, int(before.sum()) + 1, moment
-    return path, int((instances.path[: row + 1] == instances.path[row]).sum()), moment
+        return path, int(before.sum()) + 1, moment, ""
+    return path, int((instances.path[: row + 1] == instances.path[row]).sum()), moment, ""
+
+
+def _since_step(instances: Instances, stepped: NDArray[np.bool_], until_ns: int) -> str:
+    """The phase of a step that ended last since the last optimizer's step; empty if there is none,
+    and where there was no such step: then nobody knows which step it is."""
+    if not stepped.any():
+        return ""
+    since = int(instances.end_ns[stepped].max())
+    later = (instances.begin_ns >= since) & ~instances.open
+    if until_ns:
+        later &= instances.end_ns <= until_ns
+    of_a_step = [i for i, path in enumerate(instances.paths) if path.startswith("step/")]
+    rows = np.flatnonzero(later & np.isin(instances.path, of_a_step))
+    return instances.paths[int(instances.path[rows[-1]])] if len(rows) else ""
 
 
 def _row_of(instances: Instances, phase: int) -> int:

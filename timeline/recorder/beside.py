@@ -218,7 +218,20 @@ class Beside:
                 "missing": [*([lost] if lost else []), *self._streams.missing(), *missing],
             },
         )
-        _settle(self._directory)
+
+    def settle(self) -> None:
+        """Sum up the weighed step, where one was: its process wrote down what it read, and no more.
+
+        After `stop`, and in a process that nobody waits for: a step of many phases takes seconds.
+        Where nobody does it, whoever reads the recording does it for himself.
+        """
+        if os.path.exists(os.path.join(self._directory, WEIGHED)):
+            try:
+                from timeline.recording.weighed.file import settle
+
+                settle(self._directory)
+            except Exception:  # a recording that is complete is not to end badly for it
+                pass
 
     @property
     def lost(self) -> str:
@@ -251,14 +264,6 @@ class Beside:
             except RecordingError:
                 # It is there without them, and a stream names its own fields.
                 pass
-
-
-def _settle(directory: str) -> None:
-    """Sum up the weighed step, where one was: its process wrote down what it read, and no more."""
-    if os.path.exists(os.path.join(directory, WEIGHED)):
-        from timeline.recording.weighed.file import settle
-
-        settle(directory)
 
 
 def _sizes_of_events(directory: str) -> dict[str, int]:

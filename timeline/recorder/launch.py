@@ -130,6 +130,7 @@ def run(
             marks = os.path.join(directory, events_name(process.pid))
             entered = not environment or os.path.exists(marks)
             _stop(beside, ended, last, [] if entered else [NOT_ENTERED])
+            beside.settle()
         ended.recorded = beside is not None
     if overall is not None:
         overall.close()

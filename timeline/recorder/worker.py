@@ -17,6 +17,10 @@ from typing import Any
 
 from timeline.recorder.target import Target, words_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from timeline.recorder.beside import Beside
+
 LOOK_EVERY_S = 0.1
 """How often to look whether the target lives. Its samples tell when it ended, not this."""
 
@@ -29,8 +33,12 @@ def main() -> None:
     try:
         task = json.loads(_line())
         os.write(1, b"%d\n" % os.getpid())
-        _sample(task)
+        beside = _sample(task)
         os.write(1, DONE)
+        if hasattr(os, "fork"):  # where there is none, the program waits until this process ends
+            # The program waits for the end of this pipe, and not for what comes now.
+            os.close(1)
+            beside.settle()
     except Exception as error:
         try:
             os.write(1, f"{type(error).__name__}: {error}".encode("utf-8", "replace"))
@@ -39,7 +47,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _sample(task: dict[str, Any]) -> None:
+def _sample(task: dict[str, Any]) -> Beside:
     # Behind our own: a file of the user's program must not stand for a module of the library.
     sys.path += [entry for entry in task.pop("path") if entry not in sys.path]
     target = Target(task["pid"])
@@ -58,6 +66,7 @@ def _sample(task: dict[str, Any]) -> None:
     if words is None:
         words = {**words_of(target.status()), "waited": False}
     beside.stop(**words)
+    return beside
 
 
 def _until_told(target: Target) -> dict[str, Any] | None:

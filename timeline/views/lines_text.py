@@ -5,6 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import Analysis
 from timeline.recording.lines import TracedFunction
 from timeline.units import format_bytes
+from timeline.views.table import lines_above
 from timeline.views.terminal import DIM, Look, columns, fit, pad
 
 _HEADINGS = ("line", "memory", "increment", "count", "phase")
@@ -12,7 +13,10 @@ _HEADINGS = ("line", "memory", "increment", "count", "phase")
 
 def line_tables(analysis: Analysis, look: Look) -> list[list[str]]:
     """A block of lines for each function that was traced."""
-    return [_table(each, look) for each in analysis.lines]
+    tables = [_table(each, look) for each in analysis.lines]
+    if above := lines_above(analysis):
+        tables[-1] += look.lines(f"  {above}", rest="    ")
+    return tables
 
 
 def _table(function: TracedFunction, look: Look) -> list[str]:

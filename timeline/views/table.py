@@ -31,6 +31,23 @@ def summary_of(analysis: Analysis, channel: str) -> ChannelSummary | None:
     return None
 
 
+def highest_phase(analysis: Analysis) -> PhaseSummary | None:
+    """The phase with the highest peak of host memory; None without any."""
+    return max(analysis.phases, key=lambda each: each.peak[HOST].bytes, default=None)
+
+
+def lines_above(analysis: Analysis) -> str:
+    """Why a traced line stands above the peak; empty where none does."""
+    host = host_of(analysis)
+    most = max((line.memory for each in analysis.lines for line in each.lines), default=0)
+    if host is None or most <= host.peak or not host.exact:
+        return ""
+    return (
+        "a line may stand a little above the exact peak: memory_profiler reads /proc/PID/statm, "
+        "where the kernel adds up the counters of its CPUs only now and then"
+    )
+
+
 def where_outside(analysis: Analysis, summary: ChannelSummary) -> str:
     """Where a channel peaked that peaked in no phase; empty where there are none at all."""
     if summary.peak_at_end:

@@ -13,7 +13,7 @@ from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.family import sums
 from timeline.views.limits import shown_at_first
 from timeline.views.lines_text import line_tables
-from timeline.views.table import OUTSIDE, figure, host_of, phase_table, where_outside
+from timeline.views.table import OUTSIDE, figure, highest_phase, host_of, phase_table, where_outside
 from timeline.views.terminal import BOLD, DIM, HOT, NARROWEST, WIDEST, Look, fit, wrap
 
 NAMES_SHOWN = 3
@@ -92,6 +92,10 @@ def _peak(analysis: Analysis, look: Look) -> list[str]:
     first = "Peak " if name == HOST else f"Peak of {look.plain(name)} "
     lines = wrap(phrases, look.width, first=first, rest="  ")
     lines[0] = lines[0].replace(size, look.paint(size, HOT), 1)
+    if host.peak_at_end and name == HOST and (phase := highest_phase(analysis)):
+        peak = phase.peak[HOST]
+        own = f"In a phase at most {figure(peak.bytes, peak.exact)}, in {look.phase(phase.path)}"
+        lines += look.lines(own, rest="  ")
     return lines
 
 

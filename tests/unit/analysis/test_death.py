@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import World
 from synthetic import MS, recording, with_children
 
 from timeline import analyze
@@ -252,3 +253,24 @@ def test_an_exception_without_a_text_needs_no_second_sentence():
     raised = Raised(0, "ValueError", "", "train.py:3")
     made = run("exited", code=1, limits=())
     assert words(replace(made, raised=replace(raised, t_ns=made.run.ended_ns))) == ""
+
+
+@pytest.mark.parametrize(
+    ("begun", "place", "step"),
+    [
+        ((), "after step 2", 2),
+        (("step/forward",), "in step 3, after its forward", 3),
+        (("step/forward", "step/loss"), "in step 3, after its loss", 3),
+        (("step/forward", "data"), "in step 3, after its forward", 3),
+        (("inference",), "after step 2", 2),
+    ],
+)
+def test_an_end_between_two_phases_is_in_the_step_that_had_begun(begun, place, step):
+    world = World()
+    for path in (*("step/forward", "step/backward", "step/optimizer") * 2, *begun):
+        world.begin(path, exact=True)
+        world.end(exact=True)
+    world.sample()
+    told = death(world.recording(how="killed", signal="SIGKILL"))
+    assert told.sentence.endswith(f", {place}")
+    assert (told.phase, told.step) == (None, step)

@@ -11,7 +11,9 @@ from synthetic import recording
 
 from timeline.analysis.analyze import analyze
 from timeline.analysis.types import ChannelSummary, Curve, PhasePeak, PhaseSummary
+from timeline.recording.lines import TracedFunction, TracedLine
 from timeline.recording.types import Channel, Marks
+from timeline.views.page.lines import card
 from timeline.views.table import PHASES_SHOWN
 from timeline.views.terminal import columns
 from timeline.views.text import render
@@ -232,3 +234,14 @@ def test_a_run_without_a_phase_inside_which_it_peaked_points_to_the_outside():
 def test_a_reason_is_listed_once_for_all_phases_that_share_it():
     analysis = analyze(recording(200, 40, exact=False))
     assert render(analysis).count("psutil reads no high-water mark") == 1
+
+
+@pytest.mark.parametrize(("more", "said"), [(-1, False), (0, False), (1, True)])
+def test_a_line_above_the_exact_peak_is_explained(more, said):
+    analysis = training()
+    peak = analysis.channels[0].peak
+    line = TracedLine(3, "    a = load()", 1, peak + more, MiB)
+    analysis = replace(analysis, lines=(TracedFunction("work", "train.py", (line,)),))
+    assert analysis.channels[0].exact
+    assert ("a little above the exact peak" in " ".join(render(analysis).split())) is said
+    assert ("A line may stand a little above the exact peak" in card(analysis)) is said

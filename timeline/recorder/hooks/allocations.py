@@ -60,7 +60,7 @@ class Allocations:
                 False,  # modules
                 profiler._ExperimentalConfig(),
             )
-        except (AttributeError, TypeError, OSError, ValueError) as error:
+        except (AttributeError, ImportError, TypeError, OSError, ValueError) as error:
             self.why = f"{_NONE} ({error})"
 
     def ask_again(self) -> None:
@@ -120,6 +120,7 @@ class Allocations:
         # The program itself may have had none told.
         self._tell_operators(self._told)
         if events is None:
+            self.why = f"{_NONE} (it told nothing of the thread that is weighed)"
             return []
         if abs(_since_boot() - self._offset) > _SET_NS:
             self.why = "temporaries: the clock was set while the step was weighed"

@@ -65,9 +65,12 @@ class Anatomy:
 
     def built(self, module: Any) -> None:
         """A module is being built; nothing of it is there yet."""
-        self._look_before(None)
-        self._is_more_than_import()
-        know(self._models, module)
+        try:
+            self._look_before(None)
+            self._is_more_than_import()
+            know(self._models, module)
+        except Exception as error:
+            self._give_up(error)
 
     def begins(
         self, path: str, what: str, opened: sessions.Open, module: Any, inputs: Any

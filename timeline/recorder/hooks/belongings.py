@@ -68,7 +68,7 @@ class Belongings:
         self._parameters: dict[int, Owned] = {}
         self._optimizers: list[Any] = []
         self._without: list[Owned] = []  # those whose gradient is yet to be found
-        self._listed: list[tuple[int, int]] = []  # of each group, its optimizer and its length
+        self._listed: list[tuple[int, int, int]] = []  # of each group, its optimizer and what it has
 
     @property
     def parameters(self) -> list[tuple[Any, int]]:
@@ -140,7 +140,10 @@ class Belongings:
         """
         optimizers = self.optimizers
         listed = [
-            (id(each), len(group["params"])) for each in optimizers for group in each.param_groups
+            # One may be exchanged for another, as pruning does.
+            (id(each), len(group["params"]), sum(map(id, group["params"])))
+            for each in optimizers
+            for group in each.param_groups
         ]
         if listed != self._listed:
             self._listed = listed

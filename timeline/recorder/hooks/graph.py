@@ -15,9 +15,6 @@ _RAW = "_raw_saved_"
 _names: dict[type, tuple[str, ...]] = {}
 """By class of node, the attributes that hold what it saved."""
 
-Held = tuple[Any, int, Any]
-"""A tensor, the number of the node that holds it, and the node's output as (shape, dtype)."""
-
 
 def nodes_of(tensors: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
     """Every node of the graphs behind tensors that makes no leaf's gradient, each once.

@@ -39,7 +39,7 @@ Tick = list[Any]
 """A row: what `Resident.read` gives, the number that the next node of autograd gets, and what
 `Allocations.stop` gives for it, None where it was not told."""
 
-T, RSS, HIGH, HELD, MOST = 0, 1, 2, 8, 9
+RSS, HIGH, HELD, MOST = 1, 2, 8, 9
 """Places in it."""
 
 
@@ -148,6 +148,8 @@ class Weighing:
         if len(told) == len(self.ticks) - first:
             for tick, (held, most) in zip(self.ticks[first:], told, strict=True):
                 tick[HELD], tick[MOST] = held, most
+        elif told:
+            self.notes.append("temporaries: torch's allocator was heard for other moments")
         why = self._allocations.why
         if why and why not in self.notes:
             self.notes.append(why)

@@ -12,7 +12,8 @@ from timeline.recording.weighed.document import document_of
 from timeline.recording.writer import write_json
 
 _RAW_BYTES = 1 << 28
-"""The largest ``weighed.json`` that is read: a storage takes some 70 bytes of it."""
+"""The largest ``weighed.json`` that is read: a storage takes some 70 bytes of it. What is made of
+it may be as large: an entry of a phase takes 5 KB, and a step may have hundreds of phases."""
 
 
 def read_weighed(directory: Path) -> tuple[Document, str] | None:
@@ -26,7 +27,7 @@ def read_weighed(directory: Path) -> tuple[Document, str] | None:
         document = _made_of(raw)
         if not document.why or not made.exists():
             return document, WEIGHED
-    return (read_document(made), BREAKDOWN) if made.exists() else None
+    return (read_document(made, _RAW_BYTES), BREAKDOWN) if made.exists() else None
 
 
 def settle(directory: str) -> None:
@@ -38,8 +39,10 @@ def settle(directory: str) -> None:
     try:
         if not raw.exists():
             return
+        read = os.stat(raw).st_ino
         document = _made_of(raw)
-        if not document.why:
+        # By now it may be another recording's, made with force in the same directory.
+        if not document.why and os.stat(raw).st_ino == read:
             write_json(directory, BREAKDOWN, document.found, indent=None)
             os.unlink(raw)
     except (OSError, NoRecordingError, RecordingError):

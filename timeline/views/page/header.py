@@ -10,7 +10,7 @@ from timeline.units import format_bytes, format_duration
 from timeline.views.device_words import peak_words
 from timeline.views.ending import death_sentences, headroom_sentence
 from timeline.views.page.words import escaped
-from timeline.views.table import host_of, where_outside
+from timeline.views.table import highest_phase, host_of, where_outside
 
 
 def title(analysis: Analysis) -> str:
@@ -82,11 +82,15 @@ def _peak(analysis: Analysis, host: ChannelSummary | None) -> str:
         pill = '<span class="pill fair">not exact</span>'
         reason = f"<br>{escaped(host.reason)}" if host.reason else ""
     where = f"in <b>{escaped(host.peak_phase)}</b> " if host.peak_phase else ""
+    own = ""
     if host.peak_phase is None and (outside := where_outside(analysis, host)):
         where = f"{outside} "
+        if host.peak_at_end and (phase := highest_phase(analysis)):
+            peak = format_bytes(phase.peak[HOST].bytes)
+            own = f"<br>in a phase at most <b>{peak}</b>, in <b>{escaped(phase.path)}</b>"
     grown = format_bytes(host.peak - host.baseline, signed=True)
     rest = (
-        f"{where}at <b>{format_duration(host.peak_ns / 1e9)}</b>, {grown} since the start{reason}"
+        f"{where}at <b>{format_duration(host.peak_ns / 1e9)}</b>, {grown} since the start{own}{reason}"
     )
     show = '<button id="to-peak" type="button">Show</button>'
     return _tile("Peak of host memory", f"{figure}{pill}{show}", rest, first=True)

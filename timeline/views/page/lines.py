@@ -5,6 +5,7 @@ from __future__ import annotations
 from timeline.analysis.types import Analysis
 from timeline.recording.lines import TracedFunction, TracedLine
 from timeline.units import format_bytes
+from timeline.views.table import lines_above
 from timeline.views.page.words import escaped
 
 _HEADINGS = ("Line", "Memory", "Increment", "Count", "Phase", "")
@@ -14,10 +15,11 @@ def card(analysis: Analysis) -> str:
     """A section with a table for each function; nothing where none was traced."""
     if not analysis.lines:
         return ""
+    above = lines_above(analysis)
     return (
         '<section class="card" id="lines" aria-label="Line by line"><h2>Line by line</h2>'
         '<p class="hint">Resident memory after each line, and what all its runs added together, '
-        "as memory_profiler reads it.</p>"
+        f"as memory_profiler reads it.{f' {above[0].upper()}{above[1:]}.' if above else ''}</p>"
         f"{''.join(map(_function, analysis.lines))}</section>"
     )
 
