@@ -68,7 +68,9 @@ class Belongings:
         self._parameters: dict[int, Owned] = {}
         self._optimizers: list[Any] = []
         self._without: list[Owned] = []  # those whose gradient is yet to be found
-        self._listed: list[tuple[int, int, int]] = []  # of each group, its optimizer and what it has
+        self._listed: list[
+            tuple[int, int, int]
+        ] = []  # of each group, its optimizer and what it has
 
     @property
     def parameters(self) -> list[tuple[Any, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 
-from timeline.analysis.types import Analysis, ChannelSummary
+from timeline.analysis.types import HOST, Analysis, ChannelSummary
 from timeline.units import format_bytes, format_duration
 from timeline.views.device_words import peak_words
 from timeline.views.ending import death_sentences, headroom_sentence
@@ -89,9 +89,8 @@ def _peak(analysis: Analysis, host: ChannelSummary | None) -> str:
             peak = format_bytes(phase.peak[HOST].bytes)
             own = f"<br>in a phase at most <b>{peak}</b>, in <b>{escaped(phase.path)}</b>"
     grown = format_bytes(host.peak - host.baseline, signed=True)
-    rest = (
-        f"{where}at <b>{format_duration(host.peak_ns / 1e9)}</b>, {grown} since the start{own}{reason}"
-    )
+    when = f"at <b>{format_duration(host.peak_ns / 1e9)}</b>, {grown} since the start"
+    rest = f"{where}{when}{own}{reason}"
     show = '<button id="to-peak" type="button">Show</button>'
     return _tile("Peak of host memory", f"{figure}{pill}{show}", rest, first=True)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from timeline.analysis.types import Analysis
 from timeline.recording.lines import TracedFunction, TracedLine
 from timeline.units import format_bytes
-from timeline.views.table import lines_above
 from timeline.views.page.words import escaped
+from timeline.views.table import lines_above
 
 _HEADINGS = ("Line", "Memory", "Increment", "Count", "Phase", "")
 
