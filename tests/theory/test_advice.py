@@ -90,6 +90,14 @@ def test_each_figure_is_that_of_the_change_made_by_hand(advised):
     assert sgd.peak == peak(optimizer="sgd,momentum=0", set_to_none=False)
 
 
+def test_batch_normalisation_is_excepted_where_the_model_has_it(advised):
+    (batch,) = [each for each in advised if each.kind == "batch"]
+    assert batch.what.endswith("give the same gradients, except through batch normalisation")
+    plain = timeline.advice(lambda: nn.Linear(64, 64), None, (64,), batch=64)
+    (batch,) = [each for each in plain if each.kind == "batch"]
+    assert batch.what.endswith("give the same gradients")
+
+
 def test_an_inference_saves_by_activations_in_place():
     def make(inplace=False):
         return nn.Sequential(nn.Linear(10, 5000), nn.ReLU(inplace))

@@ -16,6 +16,7 @@ from timeline.analysis.advice.advising import Advised, advised, why_not
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.later import Later, kept_later
+from timeline.analysis.models import of_one_class
 from timeline.analysis.readings import Readings
 from timeline.analysis.types import HOST, Instances, PhaseSummary
 from timeline.recording.anatomy import (
@@ -172,6 +173,7 @@ def take_apart(
     notes = [
         *_raised(compositions, max(peaks.values(), default=0), instances, step),
         *_higher(compositions),
+        *of_one_class(weighed),
         *_without_formula(weighed),
         *_inside_operators(compositions),
         *_without_backward(weighed, tuple(highest.values())),
@@ -300,24 +302,25 @@ def _raised(
 def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
     """Where another step went above the weighed one, which alone was taken apart."""
     kept = [
-        f"{each.path} by {format_bytes(each.later.kept)}"
+        f"{format_bytes(each.later.kept)} in {each.path}"
         for each in compositions
         if each.later.kept > _TOLD * each.grown
     ]
     if kept:
         yield (
-            "another step went higher than the weighed one and held as much as it began and ended; "
-            f"that it did the same and malloc kept more is concluded: {', '.join(kept)}"
+            f'of "kept by malloc" {", ".join(kept)} was concluded, not measured: a later step '
+            "peaked so much higher than the weighed one, with as much in use before and after, "
+            "which is taken for memory that was freed and that the C library kept"
         )
     told = [
-        f"{each.path} by {format_bytes(each.unweighed)}"
+        f"{format_bytes(each.unweighed)} in {each.path}"
         for each in compositions
         if each.unweighed > _TOLD * each.grown
     ]
     if told:
         yield (
-            "another step went higher than the weighed one, and what it went higher is a part of "
-            f"what is unexplained: {', '.join(told)}"
+            f'of "unexplained" {", ".join(told)} is by how much another step peaked higher than '
+            "the weighed one, which alone was taken apart"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from timeline.theory import layer_changes, optimizers
+from timeline.theory.advice_words import INFERENCE, INFERENCE_COSTS, smaller_batch
 from timeline.theory.change import Change, Step
 from timeline.theory.inputs import Shape
 
@@ -35,8 +36,8 @@ def changes(step: Step) -> Iterator[Change]:
             )
         yield Change(
             "inference_mode",
-            "where only predictions are wanted: eval() and torch.inference_mode()",
-            "no training",
+            INFERENCE,
+            INFERENCE_COSTS,
             replace(step, train=False, optimizer=None),
         )
     yield from layer_changes.in_place(step)
@@ -48,11 +49,16 @@ def _smaller_batch(step: Step) -> Iterator[Change]:
     if smaller is not None:
         yield Change(
             "batch",
-            f"a batch of {size // 2} instead of {size}; two of them and one optimizer step give "
-            "the same gradients, except through batch normalisation",
+            smaller_batch(size, train=step.train, normalised=_normalises(step.model)),
             "twice as many passes",
             smaller,
         )
+
+
+def _normalises(model: torch.nn.Module) -> bool:
+    """Whether any of a model's layers would take means over the batch that it is given."""
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return any(isinstance(each, kind) and each.training for each in model.modules())
 
 
 def _halved(step: Step) -> tuple[int, Step | None]:

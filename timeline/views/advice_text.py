@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from timeline.theory.types import Advice
 from timeline.units import format_bytes
-from timeline.views.terminal import Look, columns, wrap
+from timeline.views.terminal import DIM, Look, columns, wrap
+
+NOT_FOR_TRAINING = ("inference_mode",)
+"""Kinds of advice that a training cannot take: faint, so that none is taken for the first to try.
+"""
 
 
 def lines_of(advice: Sequence[Advice], peak: int, look: Look) -> list[str]:
@@ -19,5 +23,7 @@ def lines_of(advice: Sequence[Advice], peak: int, look: Look) -> list[str]:
         # The words wrap beside the figures, not below them.
         figures = f"  {saves}  {share:>5}  "
         words = look.plain(f"{each.what}; costs {each.costs}").split()
-        lines += wrap(words, look.width, first=figures, rest=" " * len(figures))
+        style = DIM if each.kind in NOT_FOR_TRAINING else ""
+        own = wrap(words, look.width, first=figures, rest=" " * len(figures))
+        lines += [look.paint(line, style) for line in own]
     return lines

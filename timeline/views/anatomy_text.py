@@ -8,6 +8,7 @@ from timeline.views import advice_text
 from timeline.views.parts import (
     LABELS,
     at_the_peak,
+    has_row,
     how_to_lower_it,
     share_unexplained,
     to_be_lowered,
@@ -30,7 +31,7 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
     out = look.lines(f"The peak of {path}, by {which(anatomy)}:", rest="  ")
     rows = [("", "estimated", "measured", "residual")]
     for part in composition.parts:
-        if not part.measured and part.category not in ("unexplained", "activation"):
+        if not has_row(part):
             continue
         rows.append(
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timeline.analysis.anatomy import Anatomized, Composition
+from timeline.analysis.anatomy import Anatomized, Composition, Part
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 from timeline.views.palette import Theme
@@ -90,16 +90,22 @@ def to_be_lowered(analysis: Analysis, anatomy: Anatomized) -> str:
 
 
 def how_to_lower_it(anatomy: Anatomized) -> str:
-    """What tells by how much more changes would lower a training step's peak; empty for no step.
+    """What tells of changes that a recording does not; empty where it tells of all.
 
     A recording has no model to change and weigh anew: that takes a function that makes it.
     """
+    told = anatomy.advised
     if not anatomy.weighed.step or not anatomy.weighed.trained:
         return ""
-    there = anatomy.advised is not None and anatomy.advised.advice
-    first = "what else" if there else "what"
+    if told is not None and told.advice:
+        if not told.untried:
+            return ""
+        return (
+            f"not tried: {', '.join(told.untried)}; `timeline breakdown ... --advice` does, given "
+            "a function that makes the model"
+        )
     return (
-        f"{first} would lower a step's peak, each change with its figure, is told by `timeline "
+        "what would lower a step's peak, each change with its figure, is told by `timeline "
         "breakdown MODULE:FUNCTION --input SIZES --batch N --optimizer NAME --advice`, where "
         "FUNCTION makes this model"
     )
@@ -110,6 +116,11 @@ def why_not_advised(anatomy: Anatomized) -> str:
     if anatomy.advised is not None or not anatomy.unadvised:
         return ""
     return f"what would lower the peak is not told: {anatomy.unadvised}"
+
+
+def has_row(part: Part) -> bool:
+    """Whether a part has anything to tell; two are shown even where they are nothing."""
+    return bool(part.measured or part.estimated) or part.category in ("unexplained", "activation")
 
 
 def which(anatomy: Anatomized) -> str:

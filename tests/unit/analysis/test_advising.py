@@ -74,6 +74,64 @@ def test_half_the_batch_halves_what_goes_with_it_and_no_gradient_or_state():
     assert batch.what.startswith("a batch of 3 instead of 6;")
     (batch,) = told(weighed(step=0), "batch")
     assert batch.what == "a batch of 3 instead of 6"
+    (batch,) = told(weighed(replace(COURSE, batch=7)), "batch")
+    assert batch.what == "a batch of 3 instead of 7"  # two of which are not the same
+
+
+@pytest.mark.parametrize(
+    ("kind", "node", "training", "excepted"),
+    [
+        ("Linear", "BBackward0", True, False),
+        ("BatchNorm2d", "NativeBatchNormBackward0", True, True),
+        ("BatchNorm2d", "NativeBatchNormBackward0", False, False),
+        ("BatchNorm2d", "", True, True),
+        ("Mine", "NativeBatchNormBackward0", True, True),
+        ("InstanceNorm2d", "NativeBatchNormBackward0", True, False),
+    ],
+)
+def test_batch_normalisation_is_excepted_where_there_is_one(kind, node, training, excepted):
+    nodes = (NODES[0], replace(NODES[1], kind=node)) if node else ()
+    layers = (LAYERS[0], replace(LAYERS[1], kind=kind))
+    step = weighed(replace(COURSE, nodes=nodes), layers, settings={1: {"training": training}})
+    (batch,) = told(step, "batch")
+    assert batch.what.endswith("give the same gradients") is not excepted
+    assert ("batch normalisation" in batch.what) is excepted
+
+
+def spans(*ends):
+    edges = [*range(len(ends)), 10]
+    return tuple(Span(f"step/{end}", edges[i], edges[i + 1] - 1, 0) for i, end in enumerate(ends))
+
+
+ONCE = ("forward", "backward")
+
+
+@pytest.mark.parametrize(
+    ("ends", "what"),
+    [
+        ((*ONCE, *ONCE, "optimizer"), "micro-batches of 3 instead of 6; 4 instead of 2 of them"),
+        ((*ONCE, "optimizer", *ONCE, "optimizer"), "a batch of 3 instead of 6; two of them"),
+        (("forward", "backward", "backward", "optimizer"), "a batch of 3 instead of 6; two"),
+        ((*ONCE, *ONCE, "optimizer", *ONCE, "optimizer"), "a batch of 3 instead of 6; two"),
+    ],
+)
+def test_where_gradients_of_several_batches_are_added_up_they_are_to_be_twice_as_many(ends, what):
+    lives = (Life(ACTIVATION, 0, 20_000, 0, 10, True),)
+    course = Course((0,) * 10, (0,) * 10, (-1,) * 10, spans(*ends), lives, (), 6)
+    (batch,) = told(weighed(course), "batch")
+    assert batch.what.startswith(what)
+
+
+def test_what_a_breakdown_would_try_and_the_recording_does_not_tell_is_named():
+    assert advised(weighed()).untried == ("the optimizer adafactor",)
+    plain = replace(TRAINED, optimizer="SGD", options={"momentum": True})
+    assert advised(weighed(trained=plain)).untried == ()
+    nodes = (NODES[0], replace(NODES[1], kind="MkldnnRnnLayerBackward0"))
+    product = Node("AddmmBackward0", 0, (6, 10), 4, (-1,), ())
+    lstm = replace(COURSE, nodes=(*nodes, product))
+    assert advised(weighed(lstm, trained=plain)).untried == ("autocast to bfloat16",)
+    (graph,) = advised(weighed(replace(COURSE, nodes=()), trained=plain)).untried
+    assert "graph" in graph
 
 
 def test_what_autocast_makes_of_weights_does_not_go_with_the_batch():

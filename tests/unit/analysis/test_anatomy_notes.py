@@ -6,6 +6,7 @@ from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
 from timeline.recording.anatomy import (
     CATEGORIES,
     Anatomy,
+    HeapLook,
     LayerCall,
     Moment,
     WeighedLayer,
@@ -17,7 +18,7 @@ PATH = "step/backward"
 START = 1000
 
 
-def notes_of(peaks, weighed=1, temporary=0, **more):
+def notes_of(peaks, weighed=1, temporary=0, heaps=(), **more):
     """Of a run whose steps peaked so many MiB, 100 of them before the model.
 
     There is one layer, whose backward is under way at the peak, and holds so much ``temporary``.
@@ -39,7 +40,7 @@ def notes_of(peaks, weighed=1, temporary=0, **more):
         weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer,), 0, (), (), ("cpu",),
         (), (call,), {0: {"in_features": 64, "out_features": 64, "bias": True}},
     )  # fmt: skip
-    return take_apart(step, (summary,), instances, START).notes
+    return take_apart(step, (summary,), instances, START, heaps).notes
 
 
 def test_a_peak_of_the_weighed_step_above_all_later_ones_says_that_weighing_may_have_raised_it():
@@ -49,7 +50,14 @@ def test_a_peak_of_the_weighed_step_above_all_later_ones_says_that_weighing_may_
 
 def test_a_later_step_above_the_weighed_one_says_by_how_much():
     (note,) = notes_of([150, 200, 205, 223])
-    assert note.endswith("is unexplained: step/backward by 23.0 MiB")
+    assert note.startswith('of "unexplained" 23.0 MiB in step/backward is by how much another step')
+
+
+def test_what_malloc_kept_of_a_later_step_is_said_of_its_row_to_be_concluded():
+    begin, end = Moment(1, 0, 0, 300 * MIB, 20 * MIB), Moment(2, 0, 0, 100 * MIB, 220 * MIB)
+    look = HeapLook(-1, (300 * MIB, 20 * MIB, 0), (100 * MIB, 250 * MIB, 0))
+    (note,) = notes_of([150, 200, 205, 230], heaps=(look,), begin=begin, end=end)
+    assert note.startswith('of "kept by malloc" 30.0 MiB in step/backward was concluded, not meas')
 
 
 @pytest.mark.parametrize("peaks", [[150, 200], [150, 200, 200, 200], [150, 200, 199, 201]])

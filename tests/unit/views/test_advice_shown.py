@@ -16,7 +16,7 @@ from timeline.theory.types import Advice
 from timeline.views import json as json_view
 from timeline.views import text
 from timeline.views.page.anatomy import sections
-from timeline.views.parts import how_to_lower_it, to_be_lowered
+from timeline.views.parts import LABELS, how_to_lower_it, to_be_lowered
 
 MIB = 1 << 20
 TRAINED = (Trained("SGD", {}, ()),)
@@ -46,7 +46,41 @@ def test_the_table_has_the_largest_and_says_where_the_others_are():
     assert told == [[f"{size}.0", "MiB", str(size), "%"] for size in (60, 50, 40, 30, 20)]
     assert any("and 1 more: on the page, and in --json" in line for line in lines)
     assert "\x1b" not in "".join(lines)
-    assert any("what else would lower a step's peak" in line for line in lines)
+    assert not any("timeline breakdown" in line for line in lines)
+
+
+def test_what_was_not_tried_is_named_with_what_tries_it():
+    analysis = analyzed()
+    told = replace(analysis.anatomy.advised, untried=("the optimizer adafactor",))
+    analysis = replace(analysis, anatomy=replace(analysis.anatomy, advised=told))
+    line = "not tried: the optimizer adafactor; `timeline breakdown ... --advice` does, given"
+    assert line in text.render(analysis, width=120)
+    assert line in sections(analysis)
+
+
+def test_what_no_training_can_take_keeps_its_place_and_is_faint():
+    predicting = replace(SAVING[0], kind="inference_mode", what="for predictions")
+    analysis = analyzed((predicting, *SAVING[1:]))
+    page = sections(analysis)
+    assert page.index('<tr class="aside"><td>60.0 MiB') < page.index("<tr><td>50.0 MiB")
+    lines = text.render(analysis, width=100, color=True).splitlines()
+    (line,) = [line for line in lines if "for predictions" in line]
+    assert line.startswith("\x1b[2m  60.0 MiB")
+    (line,) = [line for line in lines if "<b>50" in line]
+    assert line.startswith("  50.0 MiB")
+
+
+def test_parts_of_nothing_have_no_row_on_the_page_but_two_and_what_is_not_known():
+    analysis = analyzed()
+    (of,) = analysis.anatomy.phases
+    sizes = {"parameter": MIB, "inside_kernels": None}
+    parts = tuple(Part(name, None, sizes.get(name, 0), None) for name in PARTS)
+    gradient = replace(parts[PARTS.index("gradient")], estimated=MIB)
+    parts = tuple(gradient if each.category == "gradient" else each for each in parts)
+    anatomy = replace(analysis.anatomy, phases=(replace(of, parts=parts),))
+    table = sections(replace(analysis, anatomy=anatomy)).partition("</tbody>")[0]
+    named = [name for name in LABELS.values() if f"</i>{name}</span>" in table]
+    assert named == ["parameters", "gradients", "activations", "inside kernels", "unexplained"]
 
 
 def test_the_page_has_all_of_them_and_executes_none():

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.advice.changes import changes
+from timeline.analysis.advice.changes import changes, untried
 from timeline.analysis.advice.moments import Moments
+from timeline.analysis.advice.passage import Passage
 from timeline.recording.anatomy import Anatomy
 from timeline.theory.types import Advice
 
@@ -26,11 +27,13 @@ class Advised:
         path: the phase with the peak of tensors.
         peak: bytes of tensors at it.
         advice: the largest saving first.
+        untried: changes that the recording tells nothing of, each in words.
     """
 
     path: str
     peak: int
     advice: tuple[Advice, ...]
+    untried: tuple[str, ...] = ()
 
 
 def why_not(weighed: Anatomy) -> str:
@@ -55,8 +58,9 @@ def advised(weighed: Anatomy) -> Advised | None:
         return None
     moments = Moments(weighed.course)
     now = int(moments.total.max())
+    passage = Passage(moments)
     best: dict[tuple[str, str], Advice] = {}
-    for each in changes(weighed, moments):
+    for each in changes(weighed, moments, passage):
         then = int(each.course.max())
         if (now - then) * _LEAST < now:
             continue
@@ -66,4 +70,5 @@ def advised(weighed: Anatomy) -> Advised | None:
         if key not in best or best[key].saves < told.saves:
             best[key] = told
     found = sorted(best.values(), key=lambda each: -each.saves)
-    return Advised(moments.path[moments.peak()], now, tuple(found))
+    path = moments.path[moments.peak()]
+    return Advised(path, now, tuple(found), tuple(untried(weighed, passage)))

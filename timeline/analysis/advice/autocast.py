@@ -36,13 +36,7 @@ _FULL, _HALF = 4, 2
 def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """The same step with forward and loss under autocast."""
     nodes = passage.nodes
-    if not weighed.step or any(each.element == _HALF for each in nodes):
-        return
-    # Autocast leaves float64 and complex numbers as they are.
-    widths = {each.element for each in nodes if each.kind.startswith(_PRODUCTS)}
-    if widths != {_FULL}:
-        return
-    if passage.hides or any(each.kind.startswith(_UNKNOWN) for each in nodes):
+    if not _is_for(weighed, passage) or is_untold(weighed, passage):
         return
     half = _halves(passage)
     course = moments.total.copy()
@@ -79,6 +73,23 @@ def to_bfloat16(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterato
         "8 bits of precision in the results of products",
         course,
     )
+
+
+def _is_for(weighed: Anatomy, passage: Passage) -> bool:
+    """Whether the step is a training whose products are all in float32.
+
+    Autocast leaves float64 and complex numbers as they are.
+    """
+    nodes = passage.nodes
+    if not weighed.step or any(each.element == _HALF for each in nodes):
+        return False
+    return {each.element for each in nodes if each.kind.startswith(_PRODUCTS)} == {_FULL}
+
+
+def is_untold(weighed: Anatomy, passage: Passage) -> bool:
+    """Whether autocast might save something that the graph does not tell."""
+    unknown = any(each.kind.startswith(_UNKNOWN) for each in passage.nodes)
+    return _is_for(weighed, passage) and (passage.hides or unknown)
 
 
 def _halves(passage: Passage) -> list[bool]:

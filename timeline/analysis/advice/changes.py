@@ -11,9 +11,8 @@ from timeline.analysis.advice.passage import Passage
 from timeline.recording.anatomy import Anatomy
 
 
-def changes(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
+def changes(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
     """One after the other; what needs the graph is left out where it was not kept."""
-    passage = Passage(moments)
     yield from of_step.smaller_batch(weighed, moments, passage)
     yield from of_step.other_optimizers(weighed, moments)
     if not passage.nodes:
@@ -24,3 +23,18 @@ def changes(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
     yield from blocks.checkpoints(weighed, moments, passage)
     yield from of_layers.in_place(weighed, moments, passage)
     yield from of_layers.separable(weighed, moments, passage)
+
+
+def untried(weighed: Anatomy, passage: Passage) -> Iterator[str]:
+    """What `timeline breakdown --advice` tries of such a step, and its recording does not tell."""
+    optimizers = {each.optimizer for each in weighed.trained}
+    if len(optimizers) == 1 and optimizers.isdisjoint(_NOT_TO_ADAFACTOR):
+        yield "the optimizer adafactor"
+    if not passage.nodes:
+        yield "what needs the graph of autograd, such as autocast and checkpointing"
+    elif autocast.is_untold(weighed, passage):
+        yield "autocast to bfloat16"
+
+
+_NOT_TO_ADAFACTOR = ("SGD", "Adafactor")
+"""Instead of these another optimizer is no change to try."""

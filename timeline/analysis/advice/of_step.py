@@ -19,12 +19,18 @@ from timeline.analysis.advice.moments import (
 )
 from timeline.analysis.advice.passage import Passage
 from timeline.recording.anatomy import Anatomy, Trained
+from timeline.recording.course import Span
+from timeline.theory.advice_words import INFERENCE, INFERENCE_COSTS
+from timeline.theory.advice_words import smaller_batch as smaller_batch_words
 
 _AGREES = 0.1
 """A rule of what an optimizer holds for a moment is asked where it is no further off than that."""
 
 _FUSED = ("Adam", "AdamW", "SGD")
 """Those whose fused way on a CPU holds nothing beside (torch 2.14)."""
+
+_BY_BATCH = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm")
+"""Classes of layers that normalise by their batch."""
 
 
 def smaller_batch(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Change]:
@@ -39,14 +45,48 @@ def smaller_batch(weighed: Anatomy, moments: Moments, passage: Passage) -> Itera
     ]
     with_it = moments.sums(of_batch) + passing
     gone = with_it * (size - size // 2) // size
-    same = "; two of them and one optimizer step give the same gradients, except through batch "
-    same = f"{same}normalisation" if weighed.step else ""
     yield Change(
         "batch",
-        f"a batch of {size // 2} instead of {size}{same}",
+        smaller_batch_words(
+            size,
+            train=weighed.step > 0,
+            normalised=_normalises(weighed, passage),
+            gathered=_gathered(moments.course.spans),
+        ),
         "twice as many passes",
         moments.total - gone,
     )
+
+
+def _normalises(weighed: Anatomy, passage: Passage) -> bool:
+    """Whether anything took means over its batch, by the graph and by the layers' classes.
+
+    Not what stood in eval(). Normalising by instance goes through the same operator of torch.
+    """
+    kinds = {i: each.kind for i, each in enumerate(weighed.layers) if each.calls}
+    by_batch = {i for i, kind in kinds.items() if kind.startswith(_BY_BATCH)}
+    by_batch |= {
+        each.layer
+        for each in passage.nodes
+        if "BatchNorm" in each.kind and "InstanceNorm" not in kinds.get(each.layer, "")
+    }
+    return any(weighed.settings.get(each, {}).get("training") is not False for each in by_batch)
+
+
+def _gathered(spans: tuple[Span, ...]) -> int:
+    """How many batches an optimizer's step adds up: backwards, each after a forward of its own.
+
+    1 where one step of an optimizer adds up more than another, as those of a GAN may.
+    """
+    found = set()
+    forwards = backwards = 0
+    for each in sorted(spans, key=lambda each: each.first):
+        forwards += each.path.endswith("forward")
+        backwards += each.path.endswith("backward")
+        if each.path.endswith("optimizer") and backwards:
+            found.add(backwards if forwards >= backwards else 1)
+            forwards = backwards = 0
+    return found.pop() if len(found) == 1 else 1
 
 
 def other_optimizers(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
@@ -177,7 +217,7 @@ def inference(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[
     stands = int(moments.of(PARAMETER, BUFFER, INPUT).max())
     yield Change(
         "inference_mode",
-        "where only predictions are wanted: eval() and torch.inference_mode()",
-        "no training",
+        INFERENCE,
+        INFERENCE_COSTS,
         np.array([stands + passed], np.int64),
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from timeline.analysis.anatomy import Anatomized, Composition
 from timeline.analysis.types import Analysis
 from timeline.recording.anatomy import WeighedLayer
+from timeline.theory.types import Advice
 from timeline.units import format_bytes
+from timeline.views.advice_text import NOT_FOR_TRAINING
 from timeline.views.page.words import escaped
 from timeline.views.parts import (
     LABELS,
     at_the_peak,
     colors,
+    has_row,
     how_to_lower_it,
     share_unexplained,
     stack,
@@ -108,17 +111,21 @@ def _parts(analysis: Analysis, anatomy: Anatomized) -> str:
     if anatomy.advised is None or not anatomy.advised.advice:
         notes += filter(None, [why_not_advised(anatomy), how_to_lower_it(anatomy)])
     told = "".join(f'<p class="note">{escaped(each)}</p>' for each in notes)
+    told = f'<div class="notes">{told}</div>' if told else ""
     return (
         '<section class="card" id="anatomy" aria-label="What the peaks are made of">'
         "<h2>What the peaks are made of</h2>"
         f'<p class="hint">As weighed in {which(anatomy)}. Click a phase, in its lane or in the '
-        f"table of phases, to see its own.</p>{blocks}{told}</section>"
+        "table of phases, to see its own.</p>"
+        f'<div class="apart"><div>{blocks}</div>{told}</div></section>'
     )
 
 
 def _table(each: Composition, analysis: Analysis, shown: bool) -> str:
     rows = ""
     for part in each.parts:
+        if not has_row(part) and part.measured is not None:
+            continue
         rows += (
             f'<tr title="{_WHY[part.category]}"><td class="name"><span>'
             f'<i style="background:{_color(part.category)}"></i>{LABELS[part.category]}</span></td>'
@@ -156,7 +163,8 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
     if told is None or not told.advice:
         return ""
     rows = "".join(
-        f"<tr><td>{format_bytes(each.saves)}</td><td>{100 * each.saves / told.peak:.0f} %</td>"
+        f"<tr{_faint(each)}><td>{format_bytes(each.saves)}</td>"
+        f"<td>{100 * each.saves / told.peak:.0f} %</td>"
         f"<td>{escaped(each.what)}</td><td>{escaped(each.costs)}</td></tr>"
         for each in told.advice
     )
@@ -173,6 +181,10 @@ def _advice(analysis: Analysis, anatomy: Anatomized) -> str:
         '<th scope="col">Change</th><th scope="col">Costs</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{more}</section>"
     )
+
+
+def _faint(each: Advice) -> str:
+    return ' class="aside"' if each.kind in NOT_FOR_TRAINING else ""
 
 
 def _layers(anatomy: Anatomized) -> str:
