@@ -118,6 +118,14 @@ for _ in range(2):
 CHANGES = {"sgd,momentum=0": "sgd", "sgd,momentum=0.9": "momentum", "fused=True": "fused",
            "foreach=False": "loop"}  # fmt: skip
 
+FURTHER_OFF = {
+    # What came after a gradient within the same moment is hidden below the new one.
+    ("images", "set_to_none"): 0.08,
+    # What kernels hold inside themselves is another in bfloat16.
+    ("words", "bf16"): 0.08,
+}
+"""By model and change, how far off at most in parts of the peak."""
+
 
 def truth(training, name, change=""):
     """The most bytes that torch's allocator holds in the third step."""
@@ -164,7 +172,10 @@ def test_what_is_advised_is_what_the_change_saves(tmp_path: Path, name, kinds):
             continue
         change = CHANGES.get(each.what.rpartition(" ")[2], each.kind)
         really = advised.peak - truth(training, name, change)
-        assert abs(each.saves - really) < 0.1 * advised.peak, change
+        most = max(0.04 * advised.peak, 0.15 * really)
+        if (name, change) in FURTHER_OFF:
+            most = FURTHER_OFF[name, change] * advised.peak
+        assert abs(each.saves - really) < most, change
     assert "What would lower the peak of tensors in step 2" in printed
 
 
