@@ -483,6 +483,7 @@ def _share_that_is_unexplained(directory: Path) -> float:
     assert peak is not None
     share = share_unexplained(peak)
     assert share is not None
+    share = abs(share)
     # All the parts, and nothing else, add up to the peak; theory says its part of them.
     assert sum(part.measured or 0 for part in peak.parts) == peak.peak
     for name in ("parameter", "optimizer_state"):

@@ -35,10 +35,15 @@ IMPORTED = "imported"
 FILES = "mapped_files"
 KEPT = "kept_by_malloc"
 KERNELS = "inside_kernels"
+UNTOUCHED = "untouched"
 UNEXPLAINED = "unexplained"
 
-PARTS = (BEFORE, *CATEGORIES, KERNELS, IMPORTED, FILES, KEPT, UNEXPLAINED)
-"""Of a peak, in the order in which every view shows them."""
+PARTS = (BEFORE, *CATEGORIES, KERNELS, IMPORTED, FILES, KEPT, UNTOUCHED, UNEXPLAINED)
+"""Of a peak, in the order in which every view shows them; ``untouched`` is 0 or less."""
+
+_PYTHONS = 1 << 20
+"""Python gives its objects' memory back in pieces of this size (Objects/obmalloc.c, ARENA_SIZE):
+less than that may be its own."""
 
 _SAME_PEAK = 256 << 10
 """Moments within so many bytes are as high: of these the first counts."""
@@ -174,7 +179,9 @@ def take_apart(
         *_raised(compositions, max(peaks.values(), default=0), instances, step),
         *_higher(compositions),
         *of_one_class(weighed),
+        *_untouched(compositions),
         *_without_formula(weighed),
+        *_without_gradient(weighed, compositions),
         *_inside_operators(compositions),
         *_without_backward(weighed, tuple(highest.values())),
         *_torn(compositions, tuple(highest.values())),
@@ -208,17 +215,19 @@ def _composition(
         # Tensors in shared memory are counted with their category.
         measured[FILES] = at.file - before.file - phase.shared + later.files
     measured[KEPT] = None
+    unfollowed = 0
     if UNKNOWN not in (before.free, at.free):
         # What torch was given more and resident memory did not follow came out of what was kept.
         reused = max((phase.rise or 0) - max(phase.high - at.rss, 0), 0)
         measured[KEPT] = max(at.free - reused, 0) - before.free + later.kept
+        unfollowed = max(reused - at.free, 0)
     measured[KERNELS] = _inside_kernels(phase)
     in_heap = None
     if UNKNOWN not in (before.in_use, at.in_use):
         tensors = sum(phase.categories.values()) - (phase.rise or 0) - phase.shared
         in_heap = at.in_use - before.in_use - tensors + weighed.held
     elsewhere = None
-    measured[IMPORTED] = None
+    measured[IMPORTED] = measured[UNTOUCHED] = None
     if in_heap is not None and UNKNOWN not in (*_known(before), *_known(at)):
         elsewhere = _outside(at) - _outside(before)
         done = [each for each in weighed.imports if each.t_ns <= at.t_ns]
@@ -228,6 +237,12 @@ def _composition(
         beside = max(sum(each.beside for each in done), 0)
         in_heap, elsewhere = in_heap - on_heap, elsewhere - beside
         measured[IMPORTED] = on_heap + beside
+        measured[UNTOUCHED] = 0
+        fallen = _fallen(weighed, at)
+        lacking = unfollowed - elsewhere - max(in_heap, 0)
+        if min(lacking, unfollowed + fallen) >= _PYTHONS:
+            measured[UNTOUCHED] = -unfollowed - fallen
+            elsewhere += fallen
     explained = sum(size for size in measured.values() if size is not None)
     measured[UNEXPLAINED] = peak - explained
     parts = []
@@ -264,6 +279,20 @@ def _inside_kernels(phase: WeighedPhase) -> int | None:
     files = max(after.file - at.file, 0)
     others = max(after.in_use - at.in_use - phase.stays, 0)
     return max(beyond - files - others, 0)
+
+
+def _fallen(weighed: Anatomy, at: Moment) -> int:
+    """By how much less is resident beside heap and files than was at some moment of the step.
+
+    Of a block with a mapping of its own malloc counts all as in use as soon as it is given, and the
+    kernel what was written: what is missing was never written. Only what the step itself shows
+    counts, since before it Python may have given back what its imports took.
+    """
+    moments = [moment for each in weighed.phases for moment in (each.begin, each.at)]
+    earlier = [
+        _outside(each) for each in moments if each.t_ns <= at.t_ns and UNKNOWN not in _known(each)
+    ]
+    return max([*earlier, _outside(at)]) - _outside(at)
 
 
 def _known(moment: Moment) -> tuple[int, ...]:
@@ -329,12 +358,86 @@ def _without_formula(weighed: Anatomy) -> Iterator[str]:
     turns = [Turn(weighed, turn) for turn in sorted({each.turn for each in weighed.calls})]
     counted = sum(each.counted for each in turns)
     without = sum((each.without for each in turns), Counter())
-    if counted and without:
-        total = counted + without.total()
-        named = ", ".join(f"{kind} ({count})" for kind, count in without.most_common(5))
+    if not without:
+        return
+    total = counted + without.total()
+    named = ", ".join(f"{kind} ({count})" for kind, count in without.most_common(5))
+    packed, cast = sum(each.packed for each in turns), sum(each.cast for each in turns)
+    if counted and not packed:
         yield (
             f"activations and temporaries are estimated by the formulas of {counted:,} of "
             f"{total:,} calls of layers; not of {named}"
+        )
+    else:
+        yield (
+            "activations and temporaries are not estimated: formulas do not hold for "
+            f"{without.total():,} of {total:,} calls of layers: {named}"
+        )
+    if packed:
+        yield (
+            "calls of layers in a checkpoint, or where saved tensors are packed otherwise: "
+            f"{packed:,}; what these save is let go, and made anew in backward at moments that no "
+            "formula knows; what is held in its place is not unpacked, and is a part of "
+            "temporaries or of what is unexplained"
+        )
+    if cast:
+        yield (
+            f"calls of layers under autocast: {cast:,}; no formula knows the copies in another "
+            "dtype that are made and saved there"
+        )
+
+
+def _without_gradient(weighed: Anatomy, compositions: Sequence[Composition]) -> Iterator[str]:
+    """Whose gradients nobody expects, since it is not known which parameters are trained."""
+    told = [
+        each.path
+        for each in compositions
+        if each.path.endswith("backward") and each["gradient"].estimated is None
+    ]
+    kinds = Counter(
+        weighed.layers[call.layer].kind
+        for call in weighed.calls
+        if call.layer < len(weighed.layers)
+        and weighed.layers[call.layer].parameter
+        and not (call.plain or call.cast or call.packed)
+    )
+    if not told or not weighed.trained or weighed.older:
+        return
+    if any(call.cast or call.packed for call in weighed.calls):
+        yield (
+            f"gradients of {', '.join(told)} are not estimated: between the two moments around the "
+            "peak backward made more of them than were there at once"
+        )
+    elif kinds:
+        named = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(5))
+        yield (
+            f"gradients of {', '.join(told)} are not estimated: it is not known which parameters "
+            f"are trained in {named}"
+        )
+
+
+def _untouched(compositions: Sequence[Composition]) -> Iterator[str]:
+    """Where parts have memory that was not resident."""
+    told = [
+        f"{each.path} {format_bytes(-(each[UNTOUCHED].measured or 0))}"
+        for each in compositions
+        if -(each[UNTOUCHED].measured or 0) > _TOLD * each.grown
+    ]
+    if told:
+        yield (
+            "parts count what was asked for, and not all of that is resident: nothing had been "
+            "written there yet, as in a workspace that oneDNN asks for and does not fill; of "
+            f"{', '.join(told)}"
+        )
+    counted = [
+        f"{each.path} {format_bytes(-(each[UNEXPLAINED].measured or 0))}"
+        for each in compositions
+        if -(each[UNEXPLAINED].measured or 0) > _TOLD * each.grown
+    ]
+    if counted:
+        yield (
+            "the parts add up to more than was resident, and which of them was not all there is "
+            f"not known: {', '.join(counted)}"
         )
 
 
@@ -392,13 +495,7 @@ def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
     if elsewhere:
         notes.append(f"tensors on {', '.join(elsewhere)} are no part of host memory")
     highest = max(compositions, key=lambda each: each.peak, default=None)
-    if highest is not None and highest.outside_heap is not None:
-        left = highest["unexplained"].measured or 0
-        if left > _MUCH * highest.grown < highest.outside_heap:
-            notes.append(
-                f"of what is unexplained {format_bytes(highest.outside_heap)} lie outside the C "
-                "library's heap: objects of Python, stacks, and what libraries map for themselves"
-            )
+    notes += _where_it_lies(highest) if highest is not None else ()
     for each in compositions:
         if each.in_heap is not None and each.in_heap < -each.grown // 4:
             notes.append(
@@ -407,3 +504,23 @@ def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
             )
             break
     return notes
+
+
+def _where_it_lies(highest: Composition) -> Iterator[str]:
+    """Where much of a peak is unexplained: on the heap or beside it."""
+    much = _MUCH * highest.grown
+    if (highest[UNEXPLAINED].measured or 0) <= much:
+        return
+    if highest.in_heap is not None and highest.in_heap > much:
+        yield (
+            f"of what is unexplained {format_bytes(highest.in_heap)} are in use on the C library's "
+            "heap beyond all tensors that the step has to do with: what the program's variables "
+            "still hold of the step before, such as what its model returned, other objects, and "
+            "what libraries keep for themselves, such as oneDNN half a MiB for each shape of a "
+            "product in bfloat16"
+        )
+    if highest.outside_heap is not None and highest.outside_heap > much:
+        yield (
+            f"of what is unexplained {format_bytes(highest.outside_heap)} lie outside the C "
+            "library's heap: objects of Python, stacks, and what libraries map for themselves"
+        )

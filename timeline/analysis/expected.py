@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timeline.analysis.formulas import Held, Turn
+from timeline.analysis.formulas import Turn
 from timeline.recording.anatomy import Anatomy, Trained, WeighedPhase
 from timeline.recording.types import UNKNOWN
 
@@ -59,13 +59,11 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
             out["gradient"] = gradients if phase.stood is None else sum(dict(phase.stood).values())
         return out
     held = _held(weighed, phase)
-    if held is not None:
-        out["activation"] = held.activation
-        if not phase.path.endswith("loss"):  # no layer is under way, and a loss has no formula
-            out["temporary"] = held.temporary
-        if weighed.trained:
-            out["gradient"] = held.gradient
-    return out
+    if phase.path.endswith("loss"):  # no layer is under way, and a loss has no formula
+        held.pop("temporary", None)
+    if not weighed.trained:
+        held.pop("gradient", None)
+    return out | held
 
 
 def is_unwalked(weighed: Anatomy, phase: WeighedPhase) -> bool:
@@ -78,14 +76,16 @@ def is_unwalked(weighed: Anatomy, phase: WeighedPhase) -> bool:
     return any(not call.turns for call in weighed.calls[phase.first : phase.reached + 1])
 
 
-def _held(weighed: Anatomy, phase: WeighedPhase) -> Held | None:
-    """What should be held; None where formulas cannot know."""
+def _held(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
+    """What should be held, by category; what cannot be known of this moment is left out."""
     turn = Turn(weighed, phase.turn)
     # What was saved before the step has no calls of layers to ask formulas for.
     older = phase.turn <= max(weighed.older, default=UNKNOWN)
-    if not turn.known or older or is_unwalked(weighed, phase):
-        return None
+    if older or is_unwalked(weighed, phase):
+        return {}
     stood = dict(phase.stood or ())
+    # Of what is packed nobody knows when it is made again: a checkpoint computes in backward anew.
+    known = turn.known and not turn.packed
     if phase.path.endswith("backward"):
         # Where several layers' backwards lie between two moments, the peak is where most is held.
         # It is named as where it is weighed: activations are those of the first moment, and what
@@ -94,10 +94,27 @@ def _held(weighed: Anatomy, phase: WeighedPhase) -> Held | None:
         calls = range(first, max(min(past, first - 1), first - _MOST), -1)
         most = max(turn.backward(call, stood).total() for call in calls)
         saved = turn.backward(first, stood).activation
-        gradient = min(turn.backward(past, stood).gradient, most - saved)
-        return Held(saved, gradient, most - saved - gradient)
+        gradient = turn.backward(past, stood).gradient
+        out = {"activation": saved} if known else {}
+        # What a layer holds beside these is known of one that has a formula.
+        if known and turn.unknown.isdisjoint(calls):
+            gradient = min(gradient, most - saved)
+            out["temporary"] = most - saved - gradient
+        elif gradient - turn.backward(first, stood).gradient > (phase.rise or 0):
+            # Not all that were made between the two moments were there at once, and which of them
+            # were at the peak nobody knows.
+            return out
+        if turn.tells_gradients(past):
+            out["gradient"] = gradient
+        return out
+    if not known:
+        told = turn.unknown and phase.stood is not None
+        return {"gradient": sum(stood.values())} if told else {}
     forward = turn.forward(phase.reached)
-    return Held(forward.activation, sum(stood.values()), forward.temporary)
+    out = {"activation": forward.activation, "gradient": sum(stood.values())}
+    if phase.reached not in turn.unknown:
+        out["temporary"] = forward.temporary
+    return out
 
 
 def _bytes(sizes: Iterable[tuple[int, int]]) -> int:

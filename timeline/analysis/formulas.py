@@ -7,7 +7,7 @@ backward their gradients and those of parameters. Measured is only how far the s
 which gradients stood by then: a program may set them to None or gather them over micro-steps.
 
 What stands outside of layers, such as attention that is a function, has no formula; neither has a
-layer under autocast or in a checkpoint.
+layer under autocast or in a checkpoint. Of such a call only the gradients of its parameters follow.
 """
 
 from __future__ import annotations
@@ -76,14 +76,32 @@ class Turn:
         known: whether any of them has a formula.
         counted: how many of the turn's own have one.
         without: the kinds of its own that have none, with how many calls.
+        cast, packed: of these, how many were called under autocast, and how many where what is
+            saved is packed.
+        unknown: the numbers of all calls that have none.
     """
 
     def __init__(self, weighed: Anatomy, turn: int) -> None:
         self._weighed = weighed
         self.counted = 0
         self.without: Counter[str] = Counter()
+        self.cast = self.packed = 0
+        self.unknown: set[int] = set()
         self._steps = list(self._followed(turn))
-        self.known = bool(self._steps)
+        self.known = any(step.call not in self.unknown for step in self._steps)
+
+    def tells_gradients(self, past: int) -> bool:
+        """Whether it is known which parameters have one once backward has come to a call.
+
+        Of a layer that was called in a way of its own nobody knows which of its are trained.
+        """
+        calls = self._weighed.calls
+        passed = [step.call for step in self._steps if step.through and step.call > past]
+        return bool(self._steps) and not any(
+            self._parameter(calls[each].layer)
+            and not (calls[each].plain or calls[each].cast or calls[each].packed)
+            for each in passed
+        )
 
     def forward(self, reached: int) -> Held:
         """While a call is under way.
@@ -174,10 +192,18 @@ class Turn:
             turns = call.turns
             if not turns or not call.turn <= turn <= turns[-1]:
                 continue
+            through, kept = turn in turns, turn != turns[-1]
+            own = call.turn == turn
             if told is None or made is None:
-                self.without[weighed.layers[call.layer].kind] += call.turn == turn
+                if call.layer >= len(weighed.layers):
+                    continue
+                self.without[weighed.layers[call.layer].kind] += own
+                self.cast += own and call.cast
+                self.packed += own and call.packed
+                self.unknown.add(i)
+                yield _Step(i, through, kept, call.layer, None, 0, ("returned", i), 0, ())
                 continue
-            self.counted += call.turn == turn
+            self.counted += own
             saved: list[tuple[Key, int]] = []
             if told.saves_input and source is not None:
                 saved.append((source, size))
@@ -185,7 +211,6 @@ class Turn:
                 saved.append((result, made))
             if told.more:
                 saved.append((("more", i), told.more))
-            through, kept = turn in turns, turn != turns[-1]
             yield _Step(i, through, kept, call.layer, source, size, result, made, tuple(saved))
 
     def _formula(self, call: LayerCall) -> Formula | None:

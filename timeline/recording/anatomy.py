@@ -26,6 +26,9 @@ CATEGORIES = (
 )
 """What memory of tensors is for, in the order in which every view shows it."""
 
+_PLAIN, _CAST, _PACKED = 1, 2, 3
+"""How a layer was called: docs/format.md."""
+
 _MOST = 1_000_000
 """Layers or phases; what has more was not written by us."""
 
@@ -168,6 +171,8 @@ class LayerCall:
         plain: whether it is called in the way that formulas are for.
         walked: the turns whose backward went through it; none where that was not in the step. None
             where it was not kept: that of its own turn.
+        cast: whether it was called under autocast.
+        packed: whether what it saves was packed, as in a checkpoint.
     """
 
     layer: int
@@ -179,6 +184,8 @@ class LayerCall:
     maker: int
     plain: bool
     walked: tuple[int, ...] | None = None
+    cast: bool = False
+    packed: bool = False
 
     @property
     def turns(self) -> tuple[int, ...]:
@@ -362,7 +369,7 @@ def _calls(given: Document) -> tuple[LayerCall, ...]:
         if not isinstance(each, list) or len(each) != 8 or not isinstance(each[2], list):
             given.wrong.append("calls")
             return ()
-        layer, turn, shape, element, storage, size, maker, plain = each
+        layer, turn, shape, element, storage, size, maker, how = each
         numbers = (layer, turn, *shape, element, size)
         if not all(type(number) is int and 0 <= number <= SIZE_LIMIT for number in numbers) or not (
             type(storage) is type(maker) is int and maker < len(found)
@@ -370,9 +377,8 @@ def _calls(given: Document) -> tuple[LayerCall, ...]:
             given.wrong.append("calls")
             return ()
         turns = _turns(walked[len(found)]) if kept and isinstance(walked, list) else None
-        found.append(
-            LayerCall(layer, turn, tuple(shape), element, storage, size, maker, plain == 1, turns)
-        )
+        ways = how == _PLAIN, turns, how == _CAST, how == _PACKED
+        found.append(LayerCall(layer, turn, tuple(shape), element, storage, size, maker, *ways))
     return tuple(found)
 
 

@@ -21,6 +21,7 @@ LABELS = {
     "imported": "imported modules",
     "mapped_files": "library code and files",
     "kept_by_malloc": "kept by malloc",
+    "untouched": "less what was never written",
     "unexplained": "unexplained",
 }
 """By category; ``before_model`` is the interpreter and the libraries."""
@@ -40,6 +41,7 @@ _COLORS = {
     "imported": ("#8fa3b8", "#6f8296"),
     "mapped_files": ("#7a7f8c", "#868ea0"),
     "kept_by_malloc": ("#c8b08a", "#a08c68"),
+    "untouched": ("#d9dce2", "#3f4552"),
     "unexplained": ("#ff5fb7", "#ff7fc6"),
 }
 
@@ -68,11 +70,14 @@ def stack(composition: Composition) -> list[tuple[str, int, int]]:
 
 
 def share_unexplained(composition: Composition) -> float | None:
-    """What of the growth over the time before the model is unexplained, from 0 to 1."""
+    """What of the growth over the time before the model is unexplained, to a thousandth.
+
+    Under 0 where the parts add up to more than the peak.
+    """
     left = composition["unexplained"].measured
     if left is None or composition.grown <= 0:
         return None
-    return abs(left) / composition.grown
+    return round(left / composition.grown, 3) + 0.0  # and no -0.0
 
 
 def to_be_lowered(analysis: Analysis, anatomy: Anatomized) -> str:

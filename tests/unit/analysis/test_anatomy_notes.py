@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from timeline.recording.anatomy import (
     HeapLook,
     LayerCall,
     Moment,
+    Trained,
     WeighedLayer,
     WeighedPhase,
 )
@@ -18,10 +21,11 @@ PATH = "step/backward"
 START = 1000
 
 
-def notes_of(peaks, weighed=1, temporary=0, heaps=(), **more):
+def notes_of(peaks, weighed=1, temporary=0, heaps=(), way=None, **more):
     """Of a run whose steps peaked so many MiB, 100 of them before the model.
 
     There is one layer, whose backward is under way at the peak, and holds so much ``temporary``.
+    It may be called in another ``way``.
     """
     count = len(peaks)
     begin = np.arange(count) * 10
@@ -36,9 +40,11 @@ def notes_of(peaks, weighed=1, temporary=0, heaps=(), **more):
     phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, held, (), reached=0, **more)
     layer = WeighedLayer("fc", "Linear", 4160, 16640, 0, 16640, 0, (8, 64), "float32", 2048, 1)
     call = LayerCall(0, 0, (8, 64), 4, -2, 2048, -1, True)
+    call = replace(call, **(way or {}))
+    trained = (Trained("SGD", {}, ((4160, 4),)),)
     step = Anatomy(
-        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer,), 0, (), (), ("cpu",),
-        (), (call,), {0: {"in_features": 64, "out_features": 64, "bias": True}},
+        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer,), 0, (), trained,
+        ("cpu",), (), (call,), {0: {"in_features": 64, "out_features": 64, "bias": True}},
     )  # fmt: skip
     return take_apart(step, (summary,), instances, START, heaps).notes
 
@@ -76,3 +82,17 @@ def test_temporaries_beyond_what_layers_are_given_and_return_say_whose_they_may_
     assert "operators hold inside themselves" in note
     assert note.endswith("step/backward 8.98 MiB")
     assert notes_of([150, 200, 200], temporary=MIB // 2) == ()
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({"packed": True}, "calls of layers in a checkpoint"),
+        ({"cast": True}, "calls of layers under autocast: 1"),
+        ({}, "gradients of step/backward are not estimated"),
+    ],
+)
+def test_what_is_not_estimated_has_a_reason(way, said) -> None:
+    notes = notes_of([150, 200, 200], way={"plain": False, **way}, past=-1)
+    assert sum(note.startswith("activations and temporaries are not estimated") for note in notes)
+    assert any(note.startswith(said) for note in notes)

@@ -175,3 +175,43 @@ def test_a_call_without_a_formula_is_counted_as_such(kind):
 def test_calls_of_another_turn_are_another_ones():
     assert Turn(weighed(), 1).counted == 0
     assert "activation" not in expected(weighed(), replace(PHASE, turn=1))
+
+
+@pytest.mark.parametrize("way", ["cast", "packed"])
+def test_of_calls_that_save_in_another_way_only_gradients_are_expected(way):
+    calls = tuple(replace(each, plain=False, **{way: True}) for each in CALLS)
+    assert getattr(Turn(weighed(calls), 0), way) == 3
+    between = replace(PHASE, reached=2, past=0, rise=SECOND)
+    found = expected(weighed(calls), between)
+    assert found["gradient"] == SECOND
+    # With less asked for not all that were made between the two moments were there at once.
+    assert "gradient" not in expected(weighed(calls), replace(between, rise=SECOND - 1))
+    assert "activation" not in found
+    assert "temporary" not in found
+    forward = expected(weighed(calls), replace(PHASE, path="step/forward", stood=((0, FIRST),)))
+    assert forward["gradient"] == FIRST
+    assert "activation" not in forward
+
+
+def test_what_is_made_again_in_backward_is_not_expected_of_the_layers_beside_it():
+    calls = (replace(CALLS[0], plain=False, packed=True), *CALLS[1:])
+    found = expected(weighed(calls), replace(PHASE, reached=0, past=-1, rise=FIRST))
+    assert found["gradient"] == FIRST + SECOND
+    assert "activation" not in found
+    assert "temporary" not in found
+
+
+def test_where_a_layer_without_a_formula_is_under_way_there_is_no_figure_of_temporaries():
+    layers = (layer("Attention", 5), *LAYERS[1:])
+    step = replace(weighed(), layers=layers)
+    assert "temporary" in expected(step, PHASE)
+    found = expected(step, replace(PHASE, reached=0))
+    assert "temporary" not in found
+    assert found["gradient"] == SECOND
+    assert found["activation"] == 0
+
+
+def test_of_a_layer_that_is_called_in_a_way_of_its_own_nobody_knows_what_is_trained():
+    step = weighed((replace(CALLS[0], plain=False), *CALLS[1:]))
+    assert expected(step, replace(PHASE, past=0))["gradient"] == SECOND
+    assert "gradient" not in expected(step, replace(PHASE, reached=0, past=-1))

@@ -107,3 +107,36 @@ def test_what_imports_took_is_named_as_far_as_it_is_there(imports, imported, in_
     assert (found.in_heap, found.outside_heap) == (in_heap * MIB, outside * MIB)
     assert found["unexplained"].measured == (in_heap + outside) * MIB
     assert sum(part.measured or 0 for part in found.parts) == found.peak
+
+
+@pytest.mark.parametrize(
+    ("begin", "in_use", "untouched", "left"),
+    [
+        (Moment(5, 320 * MIB, 10 * MIB, 100 * MIB, 50 * MIB), 180, -50, 0),
+        # Of what the heap gave 20 MiB are not of tensors.
+        (Moment(5, 320 * MIB, 10 * MIB, 100 * MIB, 50 * MIB), 200, -70, 20),
+        # The step itself has not shown it: Python may have given back what imports took.
+        (Moment(0, -1, -1, -1, -1), 180, 0, -50),
+    ],
+)
+def test_what_the_heap_gives_and_nobody_writes_to_is_taken_from_the_parts(
+    begin, in_use, untouched, left
+):
+    # Beside heap and files 160 MiB are resident before the model and as the step begins. In it the
+    # heap gives so much more, and resident memory follows by 30.
+    at = Moment(10, 350 * MIB, 10 * MIB, in_use * MIB, 50 * MIB)
+    one = phase(at, at, 350, 0, activation=160)
+    found = taken_apart([replace(one, begin=begin)], 350)
+    assert found["untouched"].measured == untouched * MIB
+    assert found["unexplained"].measured == left * MIB
+    assert found["unexplained"].measured == found.in_heap + found.outside_heap
+    assert sum(part.measured or 0 for part in found.parts) == found.peak
+
+
+def test_what_torch_asked_for_and_nothing_followed_nor_was_kept_is_untouched():
+    # 90 MiB asked for, 20 of them resident, 50 out of what malloc kept.
+    at, after = moment(10, 320), moment(20, 340, in_use=190)
+    found = taken_apart([phase(at, after, 340, 90, 90, activation=170)], 340)
+    assert found["kept_by_malloc"].measured == -10 * MIB
+    assert found["untouched"].measured == -20 * MIB
+    assert found["unexplained"].measured == 0

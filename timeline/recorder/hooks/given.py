@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from timeline.recorder.hooks.pieces import Pieces
 
+PLAIN, CAST, PACKED = 1, 2, 3
+"""How a layer is called: as formulas are for, under autocast, or where what is saved is packed, as
+in a checkpoint; 0 in another way. In the latter two all its parameters are trained."""
+
 MOST = 5000
 """Calls of a step; of one with more, nothing is estimated."""
 
@@ -85,7 +89,7 @@ class Given:
         tensor = args[0]
         dtype = tensor.dtype
         floats = dtype.is_floating_point
-        trains, alike, first = False, True, None
+        trains, all_train, alike, first = False, True, True, None
         for each in (own.get("_parameters") or {}).values():
             if each is None:
                 continue
@@ -94,20 +98,24 @@ class Given:
             if each.requires_grad:
                 trains = True
             else:
-                alike = False
+                all_train = False
             if each.dtype is not (dtype if floats else first.dtype):
                 alike = False
         if not trains and not tensor.requires_grad:
             return UNKNOWN
         self.trains[layer] = trains
         storage = tensor.untyped_storage()
-        plain = (
-            alike
-            and (floats or first is not None)
-            and type(module).__module__.startswith(_HOME)
-            and self._is_plain(module, tensor, args, kwargs)
-        )
-        if plain and layer not in self.settings:
+        how = 0
+        if all_train:
+            how = self._surrounded(tensor)
+            if how == PLAIN and not (
+                alike
+                and (floats or first is not None)
+                and type(module).__module__.startswith(_HOME)
+                and _is_plain(module, tensor, args, kwargs)
+            ):
+                how = 0
+        if how == PLAIN and layer not in self.settings:
             self.settings[layer] = _settings(module)
         # Of indices, the weights' element.
         element = tensor if floats or first is None else first
@@ -122,7 +130,7 @@ class Given:
                 self._number(storage._cdata, node),
                 storage.nbytes(),
                 self._maker(node),
-                int(plain),
+                how,
             )
         )
         self.walked.append([])
@@ -147,19 +155,11 @@ class Given:
         """The call that a node of autograd was made in, or the last one before it."""
         return bisect_right(self.begins, number) - 1
 
-    def _is_plain(self, module: Any, tensor: Any, args: Any, kwargs: Any) -> bool:
-        """Whether the formulas are for such a call: see `timeline.theory.summing`.
-
-        Where all its parameters are trained and of the input's dtype, which was seen before.
-        """
-        return bool(
-            module.training
-            and tensor.is_contiguous()
-            and (len(args) == 1 or all(each is None or each is False for each in args[1:]))
-            and (not kwargs or all(each is None or each is False for each in kwargs.values()))
-            and not self._casts(tensor.device.type)
-            and self._hooks(True) is None
-        )
+    def _surrounded(self, tensor: Any) -> int:
+        """What is on where a layer is called that changes what it saves; `PLAIN` where nothing."""
+        if self._hooks(True) is not None:
+            return PACKED
+        return CAST if self._casts(tensor.device.type) else PLAIN
 
     def _number(self, key: int, node: Any) -> int:
         """Of a storage; that of one which a formula says is saved is not used again meanwhile.
@@ -178,6 +178,20 @@ class Given:
         number = node._sequence_nr()
         call = self.of(number)
         return call if call >= 0 and number < self._ends[call] else UNKNOWN
+
+
+def _is_plain(module: Any, tensor: Any, args: Any, kwargs: Any) -> bool:
+    """Whether the formulas are for such a call: see `timeline.theory.summing`.
+
+    Where all its parameters are trained and of the input's dtype, which was seen before, and
+    nothing changes what is saved.
+    """
+    return bool(
+        module.training
+        and tensor.is_contiguous()
+        and (len(args) == 1 or all(each is None or each is False for each in args[1:]))
+        and (not kwargs or all(each is None or each is False for each in kwargs.values()))
+    )
 
 
 def _settings(module: Any) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _WHY = {
     "imported": "What importing modules took since, beside the pages of their libraries",
     "mapped_files": "Pages of libraries and other files that came in since",
     "kept_by_malloc": "Given back by the program, and kept from the system by the C library",
+    "untouched": "What the others have of memory that nothing was written to: it is not resident",
     "unexplained": "What is left of the measured peak; spread over none of the others",
 }
 
