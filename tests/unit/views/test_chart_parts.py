@@ -37,3 +37,11 @@ def test_no_two_texts_beside_the_bar_touch(path, before, room_above) -> None:
         assert below.y1 <= above.y0 + 2  # pixels at 200 to the inch: a comma's tail
     assert told[0].y0 > (figure.get_figheight() - box.bottom - 0.1) * figure.dpi
     assert told[-1].y1 < figure.get_figheight() * figure.dpi
+
+
+def test_a_bar_that_ends_above_the_peak_says_by_what_was_never_written() -> None:
+    of = composition("step/backward", {"before_model": 600 * MIB, "untouched": -50 * MIB})
+    figure = Figure((9.0, 5.0), dpi=200)
+    draw(Sheet(figure, PALETTES["light"]), Plot(Box(0.5, 0.9, 6.0, 3.0), 0, 1, 2 * of.peak), of)
+    told = " ".join(text.get_text() for text in figure.texts)
+    assert "less 50.0 MiB never written" in told

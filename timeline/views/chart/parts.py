@@ -68,6 +68,9 @@ def draw(sheet: Sheet, plot: Plot, of: Composition) -> None:
     title = f"peak of {of.path}"
     if share is not None:
         title += f", {100 * share:.1f} % unexplained"
+    unwritten = -(of["untouched"].measured or 0)
+    if unwritten > 0:  # the bar ends so much above the peak
+        title += f", less {format_bytes(unwritten)} never written"
     room = sheet.width - left - 0.05
     lines = lettering.wrap(title, _TEXT, room)[:2]
     # Labels of small segments are pushed up, beyond the bar: the title stays over them too.
