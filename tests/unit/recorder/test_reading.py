@@ -107,10 +107,12 @@ def test_the_largest_of_all_readings_is_kept(own):
 
 
 def test_getrusage_follows_the_reset_of_the_mark(own):
+    # Another test that recorded this process may have left our function in the kernel's place.
+    kernels = getattr(resource.getrusage, "real", resource.getrusage)
     spike(50 * MiB)
     own.read()
     _, _, rss, _, _ = own.read()
-    assert abs((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - rss) < 4 * MiB
+    assert abs((kernels(resource.RUSAGE_SELF).ru_maxrss << 10) - rss) < 4 * MiB
 
 
 def test_a_process_started_by_a_large_one_does_not_report_its_parents_peak(tmp_path):
