@@ -84,7 +84,9 @@ def test_a_thread_that_is_held_up_in_a_reading_tells_the_memory_of_its_time(own)
     def now():
         # As after pread, when others have the GIL: the second call comes right behind it.
         if len(held) == 1:
-            held.append(bytearray(b"x") * (60 * MiB))
+            # Pages of its own: of a bytearray's the heap of a grown process may have enough.
+            held.append(mmap.mmap(-1, 60 * MiB))
+            held[-1].write(b"x" * (60 * MiB))
             time.sleep(0.01)
         else:
             held.append(None)
