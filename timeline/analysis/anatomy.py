@@ -20,7 +20,6 @@ from timeline.analysis.models import of_one_class
 from timeline.analysis.readings import Readings
 from timeline.analysis.types import HOST, Instances, PhaseSummary
 from timeline.recording.anatomy import (
-    CATEGORIES,
     Anatomy,
     HeapLook,
     Moment,
@@ -28,6 +27,7 @@ from timeline.recording.anatomy import (
     WeighedPhase,
 )
 from timeline.recording.types import UNKNOWN
+from timeline.recording.weighed.facts import CATEGORIES, SAME_PEAK
 from timeline.units import format_bytes
 
 BEFORE = "before_model"
@@ -44,9 +44,6 @@ PARTS = (BEFORE, *CATEGORIES, KERNELS, IMPORTED, FILES, KEPT, UNTOUCHED, UNEXPLA
 _PYTHONS = 1 << 20
 """Python gives its objects' memory back in pieces of this size (Objects/obmalloc.c, ARENA_SIZE):
 less than that may be its own."""
-
-_SAME_PEAK = 256 << 10
-"""Moments within so many bytes are as high: of these the first counts."""
 
 _TOLD = 0.01
 """Of the growth: a smaller difference between the weighed step and others needs no sentence."""
@@ -162,7 +159,7 @@ def take_apart(
     for each in weighed.phases:
         each = _with_readings(each, readings)
         known = highest.get(each.path)
-        if each.path in peaks and (known is None or each.high > known.high + _SAME_PEAK):
+        if each.path in peaks and (known is None or each.high > known.high + SAME_PEAK):
             highest[each.path] = each
     compositions = tuple(
         _composition(
@@ -187,7 +184,9 @@ def take_apart(
         *_torn(compositions, tuple(highest.values())),
         *_notes(weighed, compositions),
     ]
-    return Anatomized(weighed, compositions, tuple(notes), advised(weighed), why_not(weighed))
+    told = advised(weighed)
+    why = "" if told is not None else why_not(weighed)
+    return Anatomized(weighed, compositions, tuple(notes), told, why)
 
 
 def _with_readings(phase: WeighedPhase, readings: Readings | None) -> WeighedPhase:
@@ -418,27 +417,27 @@ def _without_gradient(weighed: Anatomy, compositions: Sequence[Composition]) -> 
 
 def _untouched(compositions: Sequence[Composition]) -> Iterator[str]:
     """Where parts have memory that was not resident."""
-    told = [
-        f"{each.path} {format_bytes(-(each[UNTOUCHED].measured or 0))}"
-        for each in compositions
-        if -(each[UNTOUCHED].measured or 0) > _TOLD * each.grown
-    ]
+    told = _under_zero(compositions, UNTOUCHED)
     if told:
         yield (
             "parts count what was asked for, and not all of that is resident: nothing had been "
             "written there yet, as in a workspace that oneDNN asks for and does not fill; of "
             f"{', '.join(told)}"
         )
-    counted = [
-        f"{each.path} {format_bytes(-(each[UNEXPLAINED].measured or 0))}"
-        for each in compositions
-        if -(each[UNEXPLAINED].measured or 0) > _TOLD * each.grown
-    ]
+    counted = _under_zero(compositions, UNEXPLAINED)
     if counted:
         yield (
             "the parts add up to more than was resident, and which of them was not all there is "
             f"not known: {', '.join(counted)}"
         )
+
+
+def _under_zero(compositions: Sequence[Composition], category: str) -> list[str]:
+    """The phases in which a part is that far under zero, and how far."""
+    sizes = [(each, -(each[category].measured or 0)) for each in compositions]
+    return [
+        f"{each.path} {format_bytes(size)}" for each, size in sizes if size > _TOLD * each.grown
+    ]
 
 
 def _inside_operators(compositions: Sequence[Composition]) -> Iterator[str]:

@@ -13,21 +13,8 @@ from timeline.recording.course import Course, read_course
 from timeline.recording.documents import Document
 from timeline.recording.format import FORMAT_VERSION, SIZE_LIMIT
 from timeline.recording.types import UNKNOWN
+from timeline.recording.weighed.facts import CAST, CATEGORIES, PACKED, PLAIN
 from timeline.recording.weighed.file import read_weighed
-
-CATEGORIES = (
-    "parameter",
-    "buffer",
-    "gradient",
-    "optimizer_state",
-    "activation",
-    "input",
-    "temporary",
-)
-"""What memory of tensors is for, in the order in which every view shows it."""
-
-_PLAIN, _CAST, _PACKED = 1, 2, 3
-"""How a layer was called: docs/format.md."""
 
 _MOST = 1_000_000
 """Layers or phases; what has more was not written by us."""
@@ -377,7 +364,7 @@ def _calls(given: Document) -> tuple[LayerCall, ...]:
             given.wrong.append("calls")
             return ()
         turns = _turns(walked[len(found)]) if kept and isinstance(walked, list) else None
-        ways = how == _PLAIN, turns, how == _CAST, how == _PACKED
+        ways = how == PLAIN, turns, how == CAST, how == PACKED
         found.append(LayerCall(layer, turn, tuple(shape), element, storage, size, maker, *ways))
     return tuple(found)
 

@@ -27,7 +27,7 @@ class Life:
     """One storage in host memory.
 
     Attributes:
-        category: its number in `timeline.recording.anatomy.CATEGORIES`.
+        category: its number in `timeline.recording.weighed.facts.CATEGORIES`.
         layer: its number; under 0 for none.
         size: bytes.
         first, last: the first tick at which it was there, and the first one at which it was not.

@@ -38,6 +38,12 @@ class Advised:
 
 def why_not(weighed: Anatomy) -> str:
     """Why the weighed step's course cannot be followed; empty where it can."""
+    followed = _followed(weighed)
+    return followed if isinstance(followed, str) else ""
+
+
+def _followed(weighed: Anatomy) -> Moments | str:
+    """The moments of the step, or why there are none to follow."""
     elsewhere = sorted(set(weighed.devices) - {"cpu", "meta"})
     if elsewhere:
         return f"tensors were on {', '.join(elsewhere)}, and only those in host memory are followed"
@@ -49,14 +55,14 @@ def why_not(weighed: Anatomy) -> str:
     moments = Moments(weighed.course)
     if not moments.known:
         return "torch's allocator was not heard in all of the step"
-    return "" if int(moments.total.max()) > 0 else "the step held no tensors"
+    return moments if int(moments.total.max()) > 0 else "the step held no tensors"
 
 
 def advised(weighed: Anatomy) -> Advised | None:
     """What the weighed step's course tells; None where it cannot be followed."""
-    if weighed.course is None or why_not(weighed):
+    moments = _followed(weighed)
+    if isinstance(moments, str):
         return None
-    moments = Moments(weighed.course)
     now = int(moments.total.max())
     passage = Passage(moments)
     best: dict[tuple[str, str], Advice] = {}

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from timeline.recording.anatomy import CATEGORIES
 from timeline.recording.course import Course
+from timeline.recording.weighed.facts import CATEGORIES
 
 Bytes = npt.NDArray[np.int64]
 

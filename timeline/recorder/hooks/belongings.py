@@ -13,8 +13,7 @@ from timeline.recorder.hooks.pieces import (
     Pieces,
     modules_in,
 )
-
-NO_LAYER = -1
+from timeline.recording.weighed.facts import NO_LAYER
 
 
 class Owned:
@@ -68,9 +67,8 @@ class Belongings:
         self._parameters: dict[int, Owned] = {}
         self._optimizers: list[Any] = []
         self._without: list[Owned] = []  # those whose gradient is yet to be found
-        self._listed: list[
-            tuple[int, int, int]
-        ] = []  # of each group, its optimizer and what it has
+        # Of each group of parameters, its optimizer and what it has.
+        self._listed: list[tuple[int, int, int]] = []
 
     @property
     def parameters(self) -> list[tuple[Any, int]]:

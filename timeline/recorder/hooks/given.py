@@ -11,19 +11,13 @@ from bisect import bisect_right
 from typing import Any
 
 from timeline.recorder.hooks.pieces import ACTIVATION, INPUT
+from timeline.recording.weighed.facts import CAST, MOST_GIVEN, PACKED, PLAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from timeline.recorder.hooks.pieces import Pieces
-
-PLAIN, CAST, PACKED = 1, 2, 3
-"""How a layer is called: as formulas are for, under autocast, or where what is saved is packed, as
-in a checkpoint; 0 in another way. In the latter two all its parameters are trained."""
-
-MOST = 5000
-"""Calls of a step; of one with more, nothing is estimated."""
 
 STANDS = -2
 """In place of a storage's number: a parameter, a buffer or an input, which is there anyway."""
@@ -79,7 +73,7 @@ class Given:
         own = module.__dict__
         if (
             layer < 0
-            or len(self.calls) >= MOST
+            or len(self.calls) >= MOST_GIVEN
             or not args
             or own.get("_modules")
             or not isinstance(args[0], self._tensor)

@@ -71,12 +71,12 @@ def course(facts: Facts, rows: Mapping[int, int], untold: set[int]) -> dict[str,
 
 def _graph(facts: Facts, rows: Mapping[int, int], place: dict[int, int]) -> dict[str, object]:
     """The nodes in the order in which they were made, and what they save."""
+    if len(facts.raw["nodes"]) > MOST_NODES:
+        return {"kinds": [], "nodes": []}
     saved: dict[int, list[int]] = {}
     for number, piece in facts.raw["savers"]:
         if piece in place:
             saved.setdefault(number, []).append(place[piece])
-    if len(facts.raw["nodes"]) > MOST_NODES:
-        return {"kinds": [], "nodes": []}
     told = sorted(facts.raw["nodes"])
     order = {row[0]: i for i, row in enumerate(told)}
     kinds: dict[str, int] = {}

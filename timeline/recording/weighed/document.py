@@ -8,6 +8,7 @@ from typing import Any
 from timeline.recording.weighed.course import course
 from timeline.recording.weighed.facts import (
     CATEGORIES,
+    MOST_GIVEN,
     Call,
     Facts,
     Piece,
@@ -16,9 +17,6 @@ from timeline.recording.weighed.facts import (
 )
 from timeline.recording.weighed.peaks import in_turn, peaks, saved_outside
 from timeline.recording.weighed.table import Table
-
-MOST = 5000
-"""Calls of layers; of a step with more, nothing is estimated."""
 
 _AS_READ = ("timeline", "step", "began", "ended", "spent", "before", "imports", "heap_most")
 
@@ -81,7 +79,7 @@ def _stays(gradient: Piece, backwards: list[Call]) -> bool:
 
 def _given(facts: Facts, table: Table) -> dict[str, object]:
     given = facts.raw["given"]
-    whole = len(given["calls"]) < MOST
+    whole = len(given["calls"]) < MOST_GIVEN
     return {
         "calls": [[table.number[layer], *rest] for layer, *rest in given["calls"]] if whole else [],
         "settings": {str(table.number[layer]): each for layer, each in given["settings"]},

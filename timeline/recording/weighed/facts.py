@@ -11,7 +11,12 @@ MOMENT = ("t", "rss", "high", "file", "in_use", "free", "heap")
 CATEGORIES = (
     "parameter", "buffer", "gradient", "optimizer_state", "activation", "input", "temporary",
 )  # fmt: skip
-"""Pieces tell theirs by its place here."""
+"""What memory of tensors is for, in the order in which every view shows it. Pieces tell theirs by
+its place here."""
+
+PLAIN, CAST, PACKED = 1, 2, 3
+"""How a layer is called: as formulas are for, under autocast, or where what is saved is packed, as
+in a checkpoint; 0 in another way. In the latter two all its parameters are trained."""
 
 NO_LAYER = -1
 """Outside every module."""
@@ -20,6 +25,13 @@ OLDER = -2
 """Before the step, or in another thread: whose it is nobody saw."""
 
 UNKNOWN = -1
+
+MOST_GIVEN = 5000
+"""Calls of layers in a step; of one with more, nothing is estimated."""
+
+SAME_PEAK = 256 << 10
+"""Stretches that went within so many bytes as high have the same peak: resident memory often stays
+where it is while what it holds changes."""
 
 
 class Tick:

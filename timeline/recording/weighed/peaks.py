@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from timeline.recording.weighed.facts import Call, Facts, Piece, Tick, held_at, saved_at
+from timeline.recording.weighed.facts import (
+    SAME_PEAK,
+    Call,
+    Facts,
+    Piece,
+    Tick,
+    held_at,
+    saved_at,
+)
 from timeline.recording.weighed.reached import Course
 from timeline.recording.weighed.table import Table
 
@@ -12,10 +20,6 @@ Pair = tuple[Tick, Tick]
 """Two ticks, one after the other."""
 
 MOST_CANDIDATES = 8
-
-SAME_PEAK = 256 << 10
-"""Stretches that went within so many bytes as high have the same peak: resident memory often stays
-where it is while what it holds changes."""
 
 
 def peaks(facts: Facts, table: Table, untold: set[int]) -> list[dict[str, object]]:

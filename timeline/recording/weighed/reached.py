@@ -27,13 +27,7 @@ class Course:
         """
         if not call.is_backward:
             return self._before(after.sequence)
-        gone: dict[int, int] = {}
-        there: dict[int, int] = {}
-        for number, piece in self._waiting(call, pieces):
-            if piece.died > at.t:
-                there[number] = there.get(number, 0) + piece.size
-            else:
-                gone[number] = gone.get(number, 0) + piece.size
+        gone, there = self._waiting(call, pieces, at)
         last = min(gone) if gone else self._before(call.ticks[0].sequence)
         # A layer gives back bit by bit what it saved: batch norm its input first, and what little
         # it keeps of each channel after that. It is done when most has gone.
@@ -51,22 +45,23 @@ class Course:
         """
         if not call.is_backward:
             return 0
-        gone: dict[int, int] = {}
-        there: dict[int, int] = {}
-        for number, piece in self._waiting(call, pieces):
-            by = there if piece.died > at.t else gone
-            by[number] = by.get(number, 0) + piece.size
+        gone, there = self._waiting(call, pieces, at)
         return sum(min(size, there[number]) for number, size in gone.items() if number in there)
 
-    def _waiting(self, call: Call, pieces: Sequence[Piece]) -> list[tuple[int, Piece]]:
-        """What was saved for this backward and was there as it began, each with its call."""
+    def _waiting(
+        self, call: Call, pieces: Sequence[Piece], at: Tick
+    ) -> tuple[dict[int, int], dict[int, int]]:
+        """By call of a layer, the bytes saved for this backward and there as it began: those that
+        are gone at a moment, and those that are there."""
         began = call.ticks[0].t
-        found = []
+        gone: dict[int, int] = {}
+        there: dict[int, int] = {}
         for piece in pieces:
             number = self._of(piece.sequence) if piece.sequence >= 0 else UNKNOWN
             if number >= 0 and call.turn in self._walked[number] and piece.died > began:
-                found.append((number, piece))
-        return found
+                by = there if piece.died > at.t else gone
+                by[number] = by.get(number, 0) + piece.size
+        return gone, there
 
     def _without_gradient(self, call: Call, pieces: Sequence[Piece], at: Tick, last: int) -> int:
         """Of the first layers, which save the step's inputs alone, their gradients tell."""
