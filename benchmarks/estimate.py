@@ -4,14 +4,13 @@
   python benchmarks/estimate.py [--truth ../shared/groundtruth] [--kind CNN] [--peers] [--jobs 2]
 
 Every row is followed anew; nothing is kept from an earlier run. Without the ground truth there is
-nothing to compare with, and that is said.
+nothing to compare with, and that is said; so is another transformers than the rows ran with.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import statistics
 import sys
@@ -19,8 +18,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from estimates.figures import merit, without_repeats
+from estimates.versions import other_library
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
 
 MiB = 1 << 20
 
@@ -114,12 +115,17 @@ def report(rows, by_key, peers):
             f"{made['high'] / MiB:7.0f}  {'; '.join(marks)}"
         )
     print()
+    every, (rows, repeats) = rows, without_repeats(rows)
+    left_out = ", ".join(str(each.number) for each in repeats)
+    if repeats:
+        print(f"{len(repeats)} rows repeat another to the byte and count once: {left_out}")
+    print("p95 by numpy.percentile, between two rows; rank is p95 by nearest rank, a row's own")
     groups = {
-        "all": rows,
-        "CNN": [r for r in rows if r.kind == "CNN"],
         "CNN, generation B": [r for r in rows if r.kind == "CNN" and r.generation == "B"],
-        "Transformer": [r for r in rows if r.kind != "CNN"],
+        "CNN, both generations": [r for r in rows if r.kind == "CNN"],
         "Transformer, generation B": [r for r in rows if r.kind != "CNN" and r.generation == "B"],
+        "Transformer, both": [r for r in rows if r.kind != "CNN"],
+        "all": rows,
         "rows not looked into": [r for r in rows if r.number not in LOOKED_AT],
         **{
             f"on {card}": [r for r in rows if r.gpu.name == card]
@@ -128,8 +134,8 @@ def report(rows, by_key, peers):
         "rows of even number": [r for r in rows if r.number % 2 == 0],
         "rows of odd number": [r for r in rows if r.number % 2],
     }
-    print(f"{'':28}{'rows':>5}{'median':>8}{'p95':>8}{'worst':>8}{'under':>7}"
-          f"{'>= low':>8}{'<= high':>8}{'width':>7}")  # fmt: skip
+    print(f"{'':28}{'rows':>5}{'median':>8}{'p95':>8}{'rank':>8}  {'the three worst':<23}"
+          f"{'under':>7}{'>= low':>8}{'<= high':>8}{'width':>7}")  # fmt: skip
     for name, chosen in groups.items():
         ended = [r for r in chosen if not r.out_of_memory]
         if ended:
@@ -150,9 +156,9 @@ def report(rows, by_key, peers):
                     pairs.append(({"estimated": said}, row.measured))
             if pairs:
                 _line(f"{peer}, {kind}", pairs)
-    asked = [r for r in rows if r.out_of_memory]
+    asked = [r for r in every if r.out_of_memory]
     right = sum(not by_key[r.key]["fits"] for r in asked)
-    fit = [r for r in rows if not r.out_of_memory]
+    fit = [r for r in every if not r.out_of_memory]
     kept = sum(by_key[r.key]["fits"] for r in fit)
     print(f"\nfits or not: {right} of {len(asked)} that ran out, {kept} of {len(fit)} that did not")
     seconds = [made["seconds"] for made in by_key.values()]
@@ -160,12 +166,11 @@ def report(rows, by_key, peers):
 
 
 def _line(name, pairs):
-    errors = [made["estimated"] / measured - 1 for made, measured in pairs]
-    sizes = sorted(map(abs, errors))
-    p95 = sizes[min(len(sizes) - 1, math.ceil(0.95 * len(sizes)) - 1)]
+    found = merit([made["estimated"] / measured - 1 for made, measured in pairs])
+    worst = " ".join(f"{each:7.2%}" for each in found.worst)
     text = (
-        f"{name:<28}{len(sizes):>5}{statistics.median(sizes):>8.2%}{p95:>8.2%}{sizes[-1]:>8.2%}"
-        f"{sum(e < 0 for e in errors) / len(errors):>7.0%}"
+        f"{name:<28}{found.rows:>5}{found.median:>8.2%}{found.p95:>8.2%}{found.rank:>8.2%}"
+        f"  {worst:<23}{found.under:>7.0%}"
     )
     if "low" in pairs[0][0]:
         low = sum(measured >= made["low"] for made, measured in pairs) / len(pairs)
@@ -213,6 +218,9 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="keep what was found")
     options = parser.parse_args()
+    other = other_library() if options.kind != "CNN" else ""
+    if other:
+        print(other, flush=True)
     table = options.truth / "xmem_dev.csv"
     if options.kind is None:
         two_transformers()
@@ -232,6 +240,8 @@ def main():
     by_key = {row.key: found for row, found in zip(different, made, strict=True)}
     print()
     report(rows, by_key, options.peers)
+    if other:
+        print(other)
     print(f"{time.perf_counter() - started:.0f} s in {options.jobs} processes")
 
 
