@@ -180,6 +180,7 @@ def take_apart(
         *_without_formula(weighed),
         *_without_gradient(weighed, compositions),
         *_inside_operators(compositions),
+        *_returned(compositions, tuple(highest.values())),
         *_without_backward(weighed, tuple(highest.values())),
         *_torn(compositions, tuple(highest.values())),
         *_notes(weighed, compositions),
@@ -455,6 +456,20 @@ def _inside_operators(compositions: Sequence[Composition]) -> Iterator[str]:
         )
 
 
+def _returned(compositions: Sequence[Composition], phases: Sequence[WeighedPhase]) -> Iterator[str]:
+    """Where variables of the program hold what its models returned."""
+    told = [
+        f"{format_bytes(phase.returned)} in {each.path}"
+        for each, phase in zip(compositions, phases, strict=True)
+        if phase.returned > _TOLD * each.grown
+    ]
+    if told:
+        yield (
+            f"of temporaries {', '.join(told)} are what models had returned before it began, and "
+            "variables of the program still hold, of the step before or of this one"
+        )
+
+
 def _without_backward(weighed: Anatomy, phases: Sequence[WeighedPhase]) -> Iterator[str]:
     """Whose activations nobody saw, or not by which layer they were saved."""
     named = dict.fromkeys(
@@ -513,10 +528,10 @@ def _where_it_lies(highest: Composition) -> Iterator[str]:
     if highest.in_heap is not None and highest.in_heap > much:
         yield (
             f"of what is unexplained {format_bytes(highest.in_heap)} are in use on the C library's "
-            "heap beyond all tensors that the step has to do with: what the program's variables "
-            "still hold of the step before, such as what its model returned, other objects, and "
-            "what libraries keep for themselves, such as oneDNN half a MiB for each shape of a "
-            "product in bfloat16"
+            "heap beyond all tensors that the step has to do with: what else the program's "
+            "variables hold, such as batches and what it computes of its model's results, other "
+            "objects, and what libraries keep for themselves, such as oneDNN half a MiB for each "
+            "shape of a product in bfloat16"
         )
     if highest.outside_heap is not None and highest.outside_heap > much:
         yield (

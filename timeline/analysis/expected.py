@@ -95,11 +95,11 @@ def _held(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
         most = max(turn.backward(call, stood).total() for call in calls)
         saved = turn.backward(first, stood).activation
         gradient = turn.backward(past, stood).gradient
-        out = {"activation": saved} if known else {}
+        out: dict[str, int] = {"activation": saved} if known else {}
         # What a layer holds beside these is known of one that has a formula.
         if known and turn.unknown.isdisjoint(calls):
             gradient = min(gradient, most - saved)
-            out["temporary"] = most - saved - gradient
+            out["temporary"] = most - saved - gradient + phase.returned
         elif gradient - turn.backward(first, stood).gradient > (phase.rise or 0):
             # Not all that were made between the two moments were there at once, and which of them
             # were at the peak nobody knows.
@@ -113,7 +113,7 @@ def _held(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     forward = turn.forward(phase.reached)
     out = {"activation": forward.activation, "gradient": sum(stood.values())}
     if phase.reached not in turn.unknown:
-        out["temporary"] = forward.temporary
+        out["temporary"] = forward.temporary + phase.returned
     return out
 
 

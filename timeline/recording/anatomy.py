@@ -65,6 +65,8 @@ class WeighedPhase:
             a layer's backward had given back a part, and the smaller part is this.
         asked: bytes of the inputs that the program had as it began, by their shapes; None where not
             kept.
+        returned: bytes of what models had returned and the program still had as it began, by their
+            shapes; a part of temporaries.
         stood: (number of the layer, bytes of parameters) of those that had a gradient as it began;
             None where not kept.
         high: how high resident memory went then.
@@ -93,6 +95,7 @@ class WeighedPhase:
     torn: int = 0
     first: int = UNKNOWN
     asked: int | None = None
+    returned: int = 0
     stood: tuple[tuple[int, int], ...] | None = None
 
 
@@ -413,6 +416,7 @@ def _phase(document: Document) -> WeighedPhase:
         torn=document.integer("torn", 0, 0, SIZE_LIMIT),
         first=document.integer("first", UNKNOWN, UNKNOWN),
         asked=document.integer("asked", None, 0, SIZE_LIMIT),
+        returned=document.integer("returned", 0, 0, SIZE_LIMIT),
         stood=_pairs(document, "stood") if "stood" in document.found else None,
     )
 

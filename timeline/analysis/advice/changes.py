@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from timeline.analysis.advice import autocast, blocks, of_layers, of_step
+from timeline.analysis.advice import autocast, blocks, of_layers, of_step, results
 from timeline.analysis.advice.change import Change
 from timeline.analysis.advice.moments import Moments
 from timeline.analysis.advice.passage import Passage
@@ -15,6 +15,7 @@ def changes(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Ch
     """One after the other; what needs the graph is left out where it was not kept."""
     yield from of_step.smaller_batch(weighed, moments, passage)
     yield from of_step.other_optimizers(weighed, moments)
+    yield from results.results_gone(moments)
     if not passage.nodes:
         return
     yield from of_step.gradients_gone(weighed, moments, passage)

@@ -14,6 +14,7 @@ from timeline.analysis.advice.moments import (
     INPUT,
     PARAMETER,
     STATE,
+    TEMPORARY,
     Bytes,
     Moments,
 )
@@ -40,7 +41,9 @@ def smaller_batch(weighed: Anatomy, moments: Moments, passage: Passage) -> Itera
         return
     passing = np.maximum(moments.passing - passage.of_parameters(weighed), 0)
     of_batch = [
-        each.size if each.category in (ACTIVATION, INPUT) and life not in passage.casts else 0
+        each.size
+        if each.category in (ACTIVATION, INPUT, TEMPORARY) and life not in passage.casts
+        else 0
         for life, each in enumerate(moments.course.lives)
     ]
     with_it = moments.sums(of_batch) + passing
@@ -214,7 +217,10 @@ def inference(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[
     passed = passage.passed_on(weighed)
     if not passed:
         return  # of a model without layers: nobody knows what is its and what the loss's
-    stands = int(moments.of(PARAMETER, BUFFER, INPUT).max())
+    # What it returned the last time a program has until it returns again.
+    begins = [each.first for each in moments.course.spans if each.path.endswith("forward")]
+    kept = max((int(moments.of(TEMPORARY)[each]) for each in begins), default=0)
+    stands = int(moments.of(PARAMETER, BUFFER, INPUT).max()) + kept
     yield Change(
         "inference_mode",
         INFERENCE,

@@ -6,13 +6,16 @@ Which step that is `turns` knows. A program that only infers has its first infer
 from __future__ import annotations
 
 from _thread import get_ident
+from collections import deque
 from typing import Any
+from weakref import ref
 
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
 from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.imported import Imports
 from timeline.recorder.hooks.passage import Call
+from timeline.recorder.hooks.pieces import TEMPORARY, storages_in
 from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.turns import ANEW, END, NOTHING, Turns, know, there
 from timeline.recorder.hooks.weighed import write
@@ -22,6 +25,9 @@ from timeline.recording.weighed.facts import MOMENT
 _MOST_CALLS = 5000
 """A step with more phases than that, each with some KB of ticks and what it saved, may be none: the
 program's optimizer is done, and it goes on in another way."""
+
+_MOST_RETURNED = 256
+"""Of what models returned before the step, so many of the last tensors may still be there."""
 
 _INFERENCE = "inference"
 _FORWARDS = 3
@@ -52,6 +58,7 @@ class Anatomy:
         self._turns = Turns(step)
         self._taken: list[tuple[int, int, int]] = []  # by imports
         self._models: list[Any] = []
+        self._returned: deque[Any] = deque(maxlen=_MOST_RETURNED)  # by models, before the step
         self._before: dict[str, int] | None = None
         self._before_holds = 0
         self._weighing: Weighing | None = None
@@ -71,6 +78,17 @@ class Anatomy:
             know(self._models, module)
         except Exception as error:
             self._give_up(error)
+
+    def copied(self, module: Any, state: Any) -> None:
+        """A module is made without being built, of a ``state`` with copies of what is inside it."""
+        try:
+            inside = {id(each) for each in (state.get("_modules") or {}).values()}
+            # A model's copy comes after those of its layers, of which there may be too many.
+            while self._models and id(self._models[-1]()) in inside:
+                self._models.pop()
+        except Exception as error:
+            self._give_up(error)
+        self.built(module)
 
     def begins(
         self, path: str, what: str, opened: sessions.Open, module: Any, inputs: Any
@@ -93,6 +111,7 @@ class Anatomy:
                     there(self._models),
                     there(self._turns.optimizers),
                 )
+                weighing.pieces.add_returned(there(list(self._returned)))
             elif weighing.thread != get_ident() or path == _INFERENCE:
                 return None
             elif len(weighing.calls) >= _MOST_CALLS:
@@ -111,6 +130,17 @@ class Anatomy:
         except Exception as error:
             self._give_up(error)
             return None
+
+    def returned(self, value: Any) -> None:
+        """A model's call returns this, and the program may keep it."""
+        try:
+            weighing = self._weighing
+            if weighing is None and not self.done:
+                self._returned += (ref(each) for each in storages_in(value))
+            elif weighing is not None and weighing.thread == get_ident():
+                weighing.pieces.add_all(value, TEMPORARY)
+        except Exception as error:
+            self._give_up(error)
 
     def ends(self, call: Call) -> None:
         """The phase's last moment."""

@@ -10,7 +10,7 @@ import sys
 from bisect import bisect_right
 from typing import Any
 
-from timeline.recorder.hooks.pieces import ACTIVATION, INPUT
+from timeline.recorder.hooks.pieces import ACTIVATION, INPUT, TEMPORARY
 from timeline.recording.weighed.facts import CAST, MOST_GIVEN, PACKED, PLAIN
 
 TYPE_CHECKING = False
@@ -161,7 +161,7 @@ class Given:
         What one model returned, with its ``node``, and another is given is no input of the step.
         """
         known = self._pieces.category_of(key)
-        if known not in (UNKNOWN, ACTIVATION) and (known != INPUT or node is None):
+        if known not in (UNKNOWN, ACTIVATION, TEMPORARY) and (known != INPUT or node is None):
             return STANDS
         return self._numbers.setdefault(key, len(self._numbers))
 

@@ -59,6 +59,9 @@ class Watch:
         """The phase has begun. Returns whether the calls of modules inside are to be told."""
         return False
 
+    def returned(self, value: Any) -> None:
+        """The function whose call is the phase returns this."""
+
     def end(self) -> None:
         """The phase is about to end."""
 
@@ -131,6 +134,12 @@ class Here(_local):
                 pass
         if watch is not None:
             watch.ended()
+
+    def returned(self, value: Any) -> Any:
+        """What the call returns that is innermost; it is handed on as it is."""
+        if self._around and self._around[-1][2] is not None:
+            self._around[-1][2].returned(value)
+        return value
 
     def build(self, frame: FrameType, detail: str) -> None:
         """``load`` opens until this frame returns."""

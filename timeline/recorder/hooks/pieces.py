@@ -12,7 +12,7 @@ from timeline.recording.weighed.facts import CATEGORIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 NEVER = 1 << 62
 _DEEPEST = 6
@@ -21,7 +21,7 @@ MOST_LOOKS = 20_000
 """Things that are no tensors, in one walk: some 5 ms."""
 
 
-PARAMETER, BUFFER, GRADIENT, STATE, ACTIVATION, INPUT = range(6)
+PARAMETER, BUFFER, GRADIENT, STATE, ACTIVATION, INPUT, TEMPORARY = range(7)
 """Places in `timeline.recording.weighed.facts.CATEGORIES`."""
 
 SIZE, DEVICE, CATEGORY, LAYER, SEQUENCE, BORN, DIED, MAPPED = range(8)
@@ -47,7 +47,8 @@ class Pieces:
     Attributes:
         all: a row for each, in the order in which they were seen, gone ones too.
         devices: by number, such as ``cpu`` or ``cuda:0``.
-        asked: the step's inputs, as (number of the piece, bytes by its shape).
+        asked: the step's inputs and what models returned, as (number of the piece, bytes by its
+            shape); what else these turn out to be, such as saved for backward, they are.
         notes: a sentence for what was not looked at.
         first_sides: the first sizes of the step's inputs.
         unseen: what could not be asked for its storage, by the class of the tensor.
@@ -99,13 +100,17 @@ class Pieces:
         for each in tensors_in(value, looks):
             seen = len(self.all)
             self.add(each, category)
-            if category == INPUT and len(self.all) > seen:
-                number = len(self.all) - 1
+            new = len(self.all) > seen
+            if new and category in (INPUT, TEMPORARY):
+                self.asked.append((len(self.all) - 1, each.numel() * each.element_size()))
+            known = None if new or category != INPUT else self._returned_of(each)
+            if category == INPUT and (new or known is not None):
+                row = self.all[-1] if known is None else known
+                row[CATEGORY] = INPUT
                 # It may have been detached from what made it: then a node from before this saves
                 # it. What one model returned and another is given is an activation of the first.
                 before = self._sequence() if each.grad_fn is None else NEVER
-                self._made_before[id(self.all[number])] = before
-                self.asked.append((number, each.numel() * each.element_size()))
+                self._made_before[id(row)] = before
                 if each.grad_fn is None and each.dim():
                     self.first_sides.add(int(each.shape[0]))
         if looks.ended:
@@ -113,6 +118,21 @@ class Pieces:
             note = f"{name}: lists of more than {MOST_LOOKS:,} things, beyond these"
             if note not in self.notes:
                 self.notes.append(note)
+
+    def add_returned(self, storages: Iterable[Any]) -> None:
+        """Of tensors that models returned, as far as they are there."""
+        for each in storages:
+            seen = len(self.all)
+            self._add(each, TEMPORARY, -1, -1)
+            if len(self.all) > seen:
+                self.asked.append((seen, each.nbytes()))
+
+    def _returned_of(self, tensor: Any) -> list[int] | None:
+        """Of a tensor that a model returned, the row; what is then given to another is an input."""
+        if type(tensor) not in self._plain or tensor.layout is not self._strided:
+            return None
+        known = self._there.get(tensor.untyped_storage()._cdata)
+        return known.row if known is not None and known.row[CATEGORY] == TEMPORARY else None
 
     def _is_simple(self, state: Any) -> bool:
         """Whether a state is tensors and numbers by name, as nearly all of an optimizer's are."""
@@ -153,7 +173,8 @@ class Pieces:
             self.savers.append((sequence, end.number))
 
     def _is_saved(self, row: list[int], category: int, layer: int, sequence: int) -> None:
-        if row[CATEGORY] == INPUT and sequence < self._made_before.get(id(row), 0):
+        made_before = row[CATEGORY] == INPUT and sequence < self._made_before.get(id(row), 0)
+        if made_before or row[CATEGORY] == TEMPORARY:
             row[CATEGORY], row[SEQUENCE], row[LAYER] = category, sequence, layer
         elif row[CATEGORY] == ACTIVATION and sequence < row[SEQUENCE]:
             row[SEQUENCE], row[LAYER] = sequence, layer
@@ -174,6 +195,14 @@ class Pieces:
     def let_go(self) -> None:
         """Hear of no piece's end any more."""
         self._there.clear()
+
+
+def storages_in(value: Any) -> Iterator[Any]:
+    """The storages of a value's tensors that are dense."""
+    torch = sys.modules["torch"]
+    for each in tensors_in(value):
+        if type(each) is torch.Tensor and each.layout is torch.strided:
+            yield each.untyped_storage()
 
 
 def _storages(tensor: Any) -> Iterator[Any]:

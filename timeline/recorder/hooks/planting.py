@@ -14,6 +14,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import copy
 import inspect
 from types import CodeType, FunctionType, ModuleType
 
@@ -44,7 +45,14 @@ class CannotPlantError(Exception):
 
 
 def with_probe(
-    function: FunctionType, probe: object, *, kind: str, begin: str, ends: bool, nested: str = ""
+    function: FunctionType,
+    probe: object,
+    *,
+    kind: str,
+    begin: str,
+    ends: bool,
+    nested: str = "",
+    returns: bool = False,
 ) -> CodeType:
     """The function's code with a probe in it.
 
@@ -56,6 +64,8 @@ def with_probe(
             the function's own.
         ends: whether ``probe.end()`` is called when the body has ended, however it ends.
         nested: the name of a function defined in this one that is meant instead.
+        returns: whether what the function returns goes through ``probe.returned(value)``, before
+            ``probe.end()``.
 
     Raises:
         CannotPlantError: there is no source, or it is not what runs.
@@ -74,7 +84,7 @@ def with_probe(
             if isinstance(node, ast.FunctionDef) and node.name == nested
         )
     text = (_AROUND if ends else _BEFORE).replace("KIND", kind).replace("BEGIN", begin)
-    _insert(definition, ast.parse(text).body[0], ends)
+    _insert(definition, ast.parse(text).body[0], ends, returns)
     return _filled_in(_compiled(tree, code, flags), probe)
 
 
@@ -123,7 +133,7 @@ def _imported(code: CodeType, names: dict[str, object]) -> set[str]:
     return found
 
 
-def _insert(definition: ast.FunctionDef, statement: ast.stmt, ends: bool) -> None:
+def _insert(definition: ast.FunctionDef, statement: ast.stmt, ends: bool, returns: bool) -> None:
     """Put the body of the function into the statement, and the statement into the function."""
     body = definition.body
     documented = ast.get_docstring(definition, clean=False) is not None
@@ -139,7 +149,28 @@ def _insert(definition: ast.FunctionDef, statement: ast.stmt, ends: bool) -> Non
     around = statement.orelse[1]
     assert isinstance(around, ast.Try)
     statement.body = body
-    around.body = body
+    around.body = [_Told().visit(copy.deepcopy(each)) for each in body] if returns else body
+
+
+class _Told(ast.NodeTransformer):
+    """What is returned goes through the probe; its own place in the source stays as it is."""
+
+    def visit_Return(self, node: ast.Return) -> ast.Return:
+        if node.value is not None:
+            told = ast.parse(f"{_PROBE!r}.returned()", mode="eval").body
+            assert isinstance(told, ast.Call)
+            for each in ast.walk(told):
+                if isinstance(each, ast.expr):
+                    ast.copy_location(each, node.value)
+            told.args = [node.value]
+            node.value = told
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        return node
 
 
 def _compiled(tree: ast.Module, old: CodeType, flags: int) -> CodeType:

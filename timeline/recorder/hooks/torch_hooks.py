@@ -30,6 +30,7 @@ class Hook:
         begin: the call on the probe; its names are the function's own.
         ends: whether the function's end is the phase's.
         nested: the name of the function inside it that is meant.
+        returns: whether the probe is told what it returns.
     """
 
     what: str
@@ -38,6 +39,7 @@ class Hook:
     begin: str
     ends: bool = True
     nested: str = ""
+    returns: bool = False
 
 
 _MODULE = "torch.nn.modules.module"
@@ -46,7 +48,10 @@ _OLD_PROFILER = "torch.autograd.profiler_legacy"
 _LOADER = "torch.utils.data.dataloader"
 
 HOOKS = (
-    Hook("forward", (_MODULE, "Module._wrapped_call_impl"), "call", "call(self, args, kwargs)"),
+    Hook(
+        "forward",
+        (_MODULE, "Module._wrapped_call_impl"), "call", "call(self, args, kwargs)", returns=True,
+    ),
     Hook("Tensor.backward", ("torch.autograd", "backward"), "backward", "backward(tensors)"),
     Hook("autograd.grad", ("torch.autograd", "grad"), "backward", "backward(outputs)"),
     Hook(
@@ -65,6 +70,10 @@ HOOKS = (
     Hook(
         "module construction",
         (_MODULE, "Module.__init__"), "load", "construct(self)", ends=False,
+    ),
+    Hook(
+        "copies of modules",
+        (_MODULE, "Module.__setstate__"), "load", "copied(self, state)", ends=False,
     ),
     Hook(
         "profilers",
@@ -170,6 +179,7 @@ def _plant(hook: Hook) -> None:
                 begin=hook.begin,
                 ends=hook.ends,
                 nested=hook.nested,
+                returns=hook.returns,
             ),
         )
     own, probed = _codes[function]

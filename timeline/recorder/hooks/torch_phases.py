@@ -152,6 +152,11 @@ class Probe(Here):
             if not lines.others_trace():  # else f_trace is a debugger's
                 self.build(frame, kind.__name__)
 
+    def copied(self, module: Any, state: Any) -> None:
+        """nn.Module.__setstate__ runs: of a copy, as by copy.deepcopy, or of what is unpickled."""
+        if Probe.anatomy is not None and not _on_torchs_account(sys._getframe(1)):
+            Probe.anatomy.copied(module, state)
+
     def profile(self) -> None:
         """The program starts a profiler of its own while a step is weighed."""
         if Probe.anatomy is not None:

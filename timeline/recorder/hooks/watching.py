@@ -52,6 +52,10 @@ class Watching(Watch):
         self._call = self._anatomy.begins(path, detail, opened, self._module, inputs)
         return self._call is not None
 
+    def returned(self, value: Any) -> None:
+        """A model returns this."""
+        self._anatomy.returned(value)
+
     def end(self) -> None:
         """The phase is about to end."""
         if self._call is not None:

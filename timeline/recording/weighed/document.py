@@ -15,7 +15,7 @@ from timeline.recording.weighed.facts import (
     held_at,
     saved_at,
 )
-from timeline.recording.weighed.peaks import in_turn, peaks, saved_outside
+from timeline.recording.weighed.peaks import in_turn, made_outside, peaks
 from timeline.recording.weighed.table import Table
 
 _AS_READ = ("timeline", "step", "began", "ended", "spent", "before", "imports", "heap_most")
@@ -32,7 +32,7 @@ def document_of(raw: Mapping[str, Any]) -> dict[str, object]:
     """
     facts = Facts(raw)
     table = Table(facts)
-    untold = saved_outside(facts)
+    untold = made_outside(facts)
     entries = peaks(facts, table, untold)
     most = _fill(facts, table)
     on_cpu = [[numbers, size] for _, numbers, size, cpu in raw["parameters"] if cpu]

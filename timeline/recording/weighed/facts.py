@@ -149,14 +149,15 @@ class Facts:
         self.begins: list[int] = given["begins"]
         self.trains: dict[int, bool] = dict(given["trains"])
 
-    def asked(self, tick: Tick) -> int:
+    def asked(self, tick: Tick, category: str = "input") -> int:
         """Bytes of the inputs that the program had then, by their shapes.
 
-        Of earlier micro-steps it may have kept them or not, which is for itself to decide.
+        Of earlier micro-steps it may have kept them or not, which is for itself to decide. Of the
+        ``category`` of temporaries it is what models returned.
         """
         pairs = [(self.pieces[number], size) for number, size in self.raw["asked"]]
         return sum(
-            size for piece, size in pairs if piece.category == "input" and piece.is_there(tick)
+            size for piece, size in pairs if piece.category == category and piece.is_there(tick)
         )
 
     def walked(self) -> list[list[int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from timeline.recording.weighed.facts import (
     SAME_PEAK,
@@ -82,7 +84,7 @@ def _entry(
             held[name] += named + earlier
             left -= named
             loose -= earlier
-        held["temporary"] = max(loose, 0) + left
+        held["temporary"] += max(loose, 0) + left
     return {
         "phase": call.number,
         "path": call.path,
@@ -97,6 +99,7 @@ def _entry(
         "turn": call.turn,
         "first": call.first,
         "asked": facts.asked(first),
+        "returned": facts.asked(first, "temporary"),
         "stood": table.pairs(call.stood),
         "shared": sum(each.size for each in pieces if each.mapped and each.is_there(at)),
         "categories": held,
@@ -139,14 +142,30 @@ def _told(pieces: list[Piece], untold: set[int], tick: Tick) -> int:
     return sum(piece.size for piece in pieces if id(piece) not in untold and piece.is_there(tick))
 
 
-def saved_outside(facts: Facts) -> set[int]:
-    """The ids of pieces that were saved outside of every call, as by a loss that is a function.
+def made_outside(facts: Facts) -> set[int]:
+    """The ids of pieces that were made outside of every call, as by a loss that is a function.
 
     These were taken while nobody asked, and torch does not report when such blocks are given back.
     """
-    asked = [(call.ticks[0].sequence, call.ticks[-1].sequence) for call in facts.calls]
+    calls = sorted(facts.calls, key=lambda one: one.ticks[0].t)
+    saved = [(call.ticks[0].sequence, call.ticks[-1].sequence - 1) for call in calls]
+    seen = [(call.ticks[0].t, call.ticks[-1].t) for call in calls]
+    inside_saved, inside_seen = _Stretches(saved), _Stretches(seen)
     return {
         id(piece)
         for piece in facts.pieces
-        if piece.sequence >= 0 and not any(first <= piece.sequence < last for first, last in asked)
+        if (piece.sequence if piece.sequence >= 0 else piece.born)
+        not in (inside_saved if piece.sequence >= 0 else inside_seen)
     }
+
+
+class _Stretches:
+    """Stretches from a first to a last number, in order, of which some may be inside others."""
+
+    def __init__(self, stretches: Sequence[tuple[int, int]]) -> None:
+        self._firsts = [first for first, _ in stretches]
+        self._lasts = list(accumulate((last for _, last in stretches), max))
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_right(self._firsts, number) - 1
+        return place >= 0 and number <= self._lasts[place]
