@@ -16,6 +16,7 @@ class Told:
     context: Range
     capacity: int
     out_of_memory: str
+    program: None = None
 
 
 def estimator(capacity: int, fixed: int, each: int, jump: int = 0):

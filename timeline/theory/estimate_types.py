@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from timeline.theory.allocator.settings import Settings
+    from timeline.theory.tape import Tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,21 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """What is asked of the allocator.
+
+    Attributes:
+        tape: by whom, and in which order.
+        steps: how many; the tape's last is repeated.
+        settings: of the allocator; None for its own.
+    """
+
+    tape: Tape
+    steps: int
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a program should need on a GPU, by following it on tensors without memory.
 
@@ -75,6 +95,7 @@ class Estimate:
         not_counted: what has no rule.
         cut_off: why the program was not followed to where its training repeats itself; ``""`` if
             it was.
+        program: what was asked of the allocator; None of an estimate that was read from a file.
     """
 
     title: str
@@ -94,6 +115,7 @@ class Estimate:
     assumptions: tuple[str, ...] = ()
     not_counted: tuple[str, ...] = ()
     cut_off: str = ""
+    program: Program | None = field(default=None, repr=False, compare=False)
 
     @property
     def fits(self) -> bool:

@@ -11,7 +11,7 @@ from timeline.theory.allocator import CachingAllocator, OutOfDeviceMemory
 from timeline.theory.allocator.settings import Settings
 from timeline.theory.cuda.cards import Card, context
 from timeline.theory.cudnn.settling import settle
-from timeline.theory.estimate_types import Alive, Course, Estimate, Range
+from timeline.theory.estimate_types import Alive, Course, Estimate, Program, Range
 from timeline.theory.tape import Act, Amount, Storage, Tape
 from timeline.theory.types import CATEGORIES
 
@@ -224,6 +224,7 @@ def predict(
         out_of_memory=made.out_of_memory,
         assumptions=tuple(tape.assumptions),
         not_counted=tuple(tape.not_counted),
+        program=Program(tape, steps, settings),
     )
 
 
