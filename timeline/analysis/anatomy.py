@@ -178,6 +178,7 @@ def take_apart(
         *of_one_class(weighed),
         *_untouched(compositions),
         *_without_formula(weighed),
+        *_saved_elsewhere(weighed, compositions),
         *_without_gradient(weighed, compositions),
         *_inside_operators(compositions),
         *_returned(compositions, tuple(highest.values())),
@@ -384,6 +385,27 @@ def _without_formula(weighed: Anatomy) -> Iterator[str]:
         yield (
             f"calls of layers under autocast: {cast:,}; no formula knows the copies in another "
             "dtype that are made and saved there"
+        )
+
+
+def _saved_elsewhere(weighed: Anatomy, compositions: Sequence[Composition]) -> Iterator[str]:
+    """Which activations no formula knows, since operators saved them and no innermost layer did."""
+    estimated = [each for each in compositions if each["activation"].estimated is not None]
+    if not estimated:
+        return
+    highest = max(estimated, key=lambda each: each.peak)
+    layers = {call.layer for call in weighed.calls if call.layer < len(weighed.layers)}
+    innermost = {id(weighed.layers[each]) for each in layers}
+    by_kind: Counter[str] = Counter()
+    for layer, size in highest.layers:
+        if id(layer) not in innermost:
+            by_kind[layer.kind] += size
+    much = [pair for pair in by_kind.most_common(4) if pair[1] > _TOLD * highest.grown]
+    if much:
+        yield (
+            f"of activations in {highest.path} these have no estimate, since functions save them "
+            "and not a layer by itself, such as attention, pooling or a loss: "
+            + ", ".join(f"{kind} {format_bytes(size)}" for kind, size in much)
         )
 
 

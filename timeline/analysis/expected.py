@@ -53,7 +53,7 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     if states and len(known) == len(states):
         out["optimizer_state"] = sum(known)
     if stepping:
-        if weighed.trained:
+        if weighed.trained and not _are_sparse(weighed):
             # Of those that take turns one may have its gradients None while another steps.
             gradients = sum(_bytes(each.sizes) for each in weighed.trained)
             out["gradient"] = gradients if phase.stood is None else sum(dict(phase.stood).values())
@@ -61,9 +61,16 @@ def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     held = _held(weighed, phase)
     if phase.path.endswith("loss"):  # no layer is under way, and a loss has no formula
         held.pop("temporary", None)
-    if not weighed.trained:
+    if not weighed.trained or _are_sparse(weighed):
         held.pop("gradient", None)
     return out | held
+
+
+def _are_sparse(weighed: Anatomy) -> bool:
+    """Whether gradients have as many rows as there were indices, which is a value."""
+    return any(settings.get("sparse") is True for settings in weighed.settings.values()) or any(
+        each.optimizer == "SparseAdam" for each in weighed.trained
+    )
 
 
 def is_unwalked(weighed: Anatomy, phase: WeighedPhase) -> bool:

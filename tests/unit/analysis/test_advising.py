@@ -496,3 +496,18 @@ def test_of_two_forwards_the_first_ones_backward_goes_through_its_own_nodes_alon
         range(2, 3),
     ]
     assert passage.at(4) == range(0)
+
+
+def test_between_two_convolutions_in_the_place_of_one_stands_a_result_of_each_call():
+    once = convolution({0: CONV})
+    shape = (2, 64, 4, 4)
+    nodes = (
+        *once.course.nodes[:2],
+        Node("ConvolutionBackward0", 0, shape, 4, (1,), (0,)),
+        Node("SumBackward0", -1, (), 4, (2,), (3,)),
+    )
+    calls = (*once.calls, LayerCall(0, 0, shape, 4, 0, 8192, 1, True))
+    course = replace(once.course, nodes=nodes, call=(-1, 0, 1, *[2] * 7))
+    twice = replace(once, course=course, calls=calls)
+    (first,), (second,) = told(once, "separable"), told(twice, "separable")
+    assert first.saves - second.saves == 8192

@@ -21,11 +21,17 @@ PATH = "step/backward"
 START = 1000
 
 
-def notes_of(peaks, weighed=1, temporary=0, heaps=(), way=None, **more):
+def notes_of(*given, **more):
+    return anatomized(*given, **more).notes
+
+
+def anatomized(
+    peaks, weighed=1, temporary=0, heaps=(), way=None, elsewhere=0, sparse=False, **more
+):
     """Of a run whose steps peaked so many MiB, 100 of them before the model.
 
     There is one layer, whose backward is under way at the peak, and holds so much ``temporary``.
-    It may be called in another ``way``.
+    It may be called in another ``way``. What functions saved ``elsewhere`` is of a layer around it.
     """
     count = len(peaks)
     begin = np.arange(count) * 10
@@ -37,16 +43,19 @@ def notes_of(peaks, weighed=1, temporary=0, heaps=(), way=None, **more):
     began = START + 10 * weighed
     at = Moment(began, 100 * MIB, 0, 0, 0)
     held = dict.fromkeys(CATEGORIES, 0) | {"temporary": temporary}
-    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, held, (), reached=0, **more)
+    saved = ((1, elsewhere),) if elsewhere else ()
+    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, held, saved, reached=0, **more)
     layer = WeighedLayer("fc", "Linear", 4160, 16640, 0, 16640, 0, (8, 64), "float32", 2048, 1)
+    around = WeighedLayer("", "Attending", 0, 0, 0, 0, elsewhere, None, None, 0, 1)
     call = LayerCall(0, 0, (8, 64), 4, -2, 2048, -1, True)
     call = replace(call, **(way or {}))
     trained = (Trained("SGD", {}, ((4160, 4),)),)
+    settings = {"in_features": 64, "out_features": 64, "bias": True, "sparse": sparse}
     step = Anatomy(
-        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer,), 0, (), trained,
-        ("cpu",), (), (call,), {0: {"in_features": 64, "out_features": 64, "bias": True}},
+        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer, around), 0, (), trained,
+        ("cpu",), (), (call,), {0: settings},
     )  # fmt: skip
-    return take_apart(step, (summary,), instances, START, heaps).notes
+    return take_apart(step, (summary,), instances, START, heaps)
 
 
 def test_a_peak_of_the_weighed_step_above_all_later_ones_says_that_weighing_may_have_raised_it():
@@ -96,3 +105,16 @@ def test_what_is_not_estimated_has_a_reason(way, said) -> None:
     notes = notes_of([150, 200, 200], way={"plain": False, **way}, past=-1)
     assert sum(note.startswith("activations and temporaries are not estimated") for note in notes)
     assert any(note.startswith(said) for note in notes)
+
+
+def test_what_functions_saved_beside_the_layers_is_named_with_its_size() -> None:
+    (note,) = notes_of([150, 200, 200], elsewhere=9 * MIB)
+    assert note.startswith("of activations in step/backward these have no estimate")
+    assert note.endswith(": Attending 9.00 MiB")
+    assert notes_of([150, 200, 200], elsewhere=MIB // 2) == ()
+
+
+def test_gradients_that_have_a_row_for_each_index_are_not_estimated() -> None:
+    dense, sparse = (anatomized([150, 200], sparse=each).phases[0] for each in (False, True))
+    assert dense["gradient"].estimated is not None
+    assert sparse["gradient"].estimated is None

@@ -165,14 +165,14 @@ def _separated(
             # A gradient is made within the moment before the first tick at which it is there.
             kept[each.first - 1] += min(gone, int(moments.made[each.first - 1]))
     state = np.where(moments.of(STATE) > 0, int(gone * copies), 0)
-    # Between the two there is one more tensor, which the second one saves.
-    batch, _, *places = row.output_shape or (0, 0)
+    # Between the two there is one more tensor in each call, which the second one saves.
     between = np.zeros(moments.count, np.int64)
     calls = [i for i, call in enumerate(weighed.calls) if call.layer == layer]
-    nodes = passage.of_layer.get(layer, [])
-    if calls and nodes:
-        stands = passage.stands(nodes[0], calls[0])
-        between[stands & ~moments.whether("optimizer")] = min(
+    nodes = sorted(passage.of_layer.get(layer, []))
+    convolutions = [each for each in nodes if passage.nodes[each].kind.startswith("Convolution")]
+    for call, node in zip(calls, convolutions, strict=False):
+        batch, _, *places = passage.nodes[node].shape or (0, 0)
+        between[passage.stands(node, call) & ~moments.whether("optimizer")] += min(
             batch * channels * prod(places) * element, SIZE_LIMIT
         )
     return moments.total - kept - state + between
