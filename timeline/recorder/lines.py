@@ -68,16 +68,15 @@ class Lines:
         self._refused: set[CodeType] = set()
         begin, end = own.begin, own.end
 
-        def begun(path: str, detail: str = "", up: int = -1) -> int:
-            number = begin(path, detail, up)
-            self._open[number] = path
+        def begun(opened: session.Open, path: str, detail: str = "") -> None:
+            begin(opened, path, detail)
+            self._open[opened.number] = path
             if len(self._begun) < PHASES_KEPT and path not in self._begun:
                 self._begun.append(path)
-            return number
 
-        def ended(number: int) -> None:
-            self._open.pop(number, None)
-            end(number)
+        def ended(opened: session.Open) -> None:
+            self._open.pop(opened.number, None)
+            end(opened)
 
         own.begin, own.end = begun, ended  # type: ignore[method-assign]
 

@@ -12,6 +12,7 @@ from _thread import RLock, get_ident
 from contextvars import ContextVar
 from itertools import count
 from os import write
+from sys import exception as _exception
 
 from timeline._version import __version__
 from timeline.recorder.marks_file import FULL, MarksFile, quote
@@ -47,11 +48,14 @@ _numbers = count()
 READING_EVERY_NS = 1_000_000
 READINGS_IN_A_BURST = 512
 """A mark with its reading costs 5 µs in a loop of its own and some 25 in a busy program, whose
-caches it finds cold. A bucket that holds this many readings and gains one each millisecond keeps
-their share of the time at 2 to 3 % where marks come densely, and never runs dry where a step with
-its eight marks takes more than 8 ms. A mark that finds it dry carries time alone, and its phase is
-not exact unless nothing can have been higher."""
+caches it finds cold. A bucket that holds this many readings and gains one each millisecond never
+runs dry where a step with its eight marks takes more than 8 ms. A mark that finds it dry carries
+time alone, and its phase is not exact unless nothing can have been higher."""
 
+DRY_NS, DRY_AT_MOST_NS = 256_000_000, 2_048_000_000
+"""Once dry, the bucket stays so until a burst is worth it: phases are exact in runs, not at random.
+Twice as long each time that it is dry again at once, so that readings take 0.6 % of the time where
+marks stay dense."""
 
 BRIEF_NS = 1_000_000
 HELD = 64
@@ -90,9 +94,9 @@ class Session(MarksFile):
         self._tokens = float(READINGS_IN_A_BURST)
         self._refilled_ns = self._now()
         self._dry_until_ns = 0
+        self._dry_ns = DRY_NS
         self._spelled: dict[tuple[str, str], str] = {}
         self._held: list[tuple[int, int, int, str, str, int]] = []
-        self._begun: dict[int, tuple[str, int]] = {}
         self._brief: set[str] = set()
         self._passing: tuple[tuple[int, int, int], Open] | None = None
         self._one_at_a_time = RLock()
@@ -108,19 +112,22 @@ class Session(MarksFile):
         if self.own is not None:
             self.reading()
 
-    def begin(self, path: str, detail: str = "", up: int = -1) -> int:
-        """A phase begins. Returns its number, for `end`; -1 where nothing was written."""
+    def begin(self, opened: Open, path: str, detail: str = "") -> None:
+        """A phase begins; its number is negative where nothing was written."""
         if self._fd < 0:
-            return -1
-        number = next(_numbers)
+            return
+        opened.number = number = next(_numbers)
+        outer = opened.outer
+        up = -1 if outer is None else outer.number
         now = self._now()
         if now < self._dry_until_ns:
-            self._begun[number] = path, now
+            opened.path, opened.begun_ns = path, now
             if path in self._brief:
-                self._hold((number, now, get_ident(), path, detail, up))
-                return number
+                self._held.append((number, now, get_ident(), path, detail, up))
+                if len(self._held) >= HELD:
+                    self._write("")
+                return
         self._write(self._begin_line(number, path, detail, up, get_ident(), self._reading(now)))
-        return number
 
     def _begin_line(
         self, number: int, path: str, detail: str, up: int, thread: int, reading: str
@@ -138,29 +145,25 @@ class Session(MarksFile):
             self._spelled[path, detail] = named
         return named
 
-    def end(self, number: int) -> None:
-        """The phase of that number ends."""
+    def end(self, opened: Open) -> None:
+        """The phase ends."""
+        number = opened.number
         if number < 0 or self._fd < 0:
             return
-        # Only of phases that began while marks were dense; elsewhere there is nothing to look for.
-        begun = self._begun.pop(number, None) if self._begun else None
         now = self._now()
-        if begun is not None:
-            path, began_ns = begun
-            if now - began_ns < BRIEF_NS:
-                if len(self._brief) < NAMES_KEPT:
-                    self._brief.add(path)
+        # Only of phases that began while marks were dense.
+        if opened.begun_ns:
+            if now - opened.begun_ns < BRIEF_NS:
+                if opened.path not in self._brief and len(self._brief) < NAMES_KEPT:
+                    self._brief.add(opened.path)
                 if now < self._dry_until_ns:
-                    self._hold((number, now, 0, "", "", _ENDS))
+                    self._held.append((number, now, 0, "", "", _ENDS))
+                    if len(self._held) >= HELD:
+                        self._write("")
                     return
             else:
-                self._brief.discard(path)
+                self._brief.discard(opened.path)
         self._write(f'{{"k":"e","i":{number}{self._reading(now)}}}\n')
-
-    def _hold(self, line: tuple[int, int, int, str, str, int]) -> None:
-        self._held.append(line)
-        if len(self._held) >= HELD:
-            self._write("")
 
     def _held_lines(self) -> str:
         """What was held back, as lines in the order of time; nothing is held then."""
@@ -278,8 +281,9 @@ class Session(MarksFile):
         self._refilled_ns = now
         self._tokens = tokens = tokens if tokens < READINGS_IN_A_BURST else READINGS_IN_A_BURST
         if tokens < 1:
-            # Once dry, stay so until a burst is worth it: phases are exact in runs, not at random.
-            self._dry_until_ns = now + READINGS_IN_A_BURST // 2 * READING_EVERY_NS
+            again = now - self._dry_until_ns < DRY_NS
+            self._dry_ns = min(2 * self._dry_ns, DRY_AT_MOST_NS) if again else DRY_NS
+            self._dry_until_ns = now + self._dry_ns
             return f',"t":{now}'
         self._tokens = tokens - 1
         # First the GPU's: the readings of the process lie close to the mark's own time.
@@ -331,18 +335,27 @@ def _origin(error: BaseException) -> tuple[int, int, int]:
 
 
 class Open:
-    """A phase that was begun here, and the one around it. Made by `enter`, ended by `leave`."""
+    """A phase that was begun here, and the one around it. Made by `enter`, ended by `leave`.
 
-    __slots__ = ("by", "handled", "number", "outer", "session")
+    Attributes:
+        session: that has it; None once it has ended.
+        number: in the recording; negative where nothing was written.
+        outer: the phase around it.
+        by: whoever wants to find it again among those that are open.
+        handled: the id of the exception that was handled as it began.
+        path: its path, and when it began, by ``begun_ns``, if marks were dense then; else 0.
+    """
 
-    def __init__(self, session: Session, number: int, outer: Open | None, by: object) -> None:
-        self.session: Session | None = session
-        self.number = number
-        self.outer = outer
-        self.by = by
-        # What was raised before cannot come from in here: clean-up in an except clause ends well,
-        # while Python still calls that the exception of the moment. By its id: see `_origin`.
-        self.handled = id(sys.exception())
+    # Without an __init__: where calls come densely, each function in between finds the caches cold.
+    __slots__ = ("begun_ns", "by", "handled", "number", "outer", "path", "session")
+
+    begun_ns: int
+    by: object
+    handled: int
+    number: int
+    outer: Open | None
+    path: str
+    session: Session | None
 
 
 def enter(path: str, detail: str = "", by: object = None) -> Open | None:
@@ -361,9 +374,16 @@ def enter(path: str, detail: str = "", by: object = None) -> Open | None:
     # what has ended meanwhile, or belongs to an earlier recording, is passed over.
     while outer is not None and outer.session is not session:
         outer = outer.outer
-    opened = Open(
-        session, session.begin(path, detail, -1 if outer is None else outer.number), outer, by
-    )
+    opened = Open()
+    opened.session = session
+    opened.number = -1
+    opened.outer = outer
+    opened.by = by
+    opened.begun_ns = 0
+    # What was raised before cannot come from in here: clean-up in an except clause ends well,
+    # while Python still calls that the exception of the moment. By its id: see `_origin`.
+    opened.handled = id(_exception())
+    session.begin(opened, path, detail)
     _inside.set(opened)
     return opened
 
@@ -373,12 +393,12 @@ def leave(opened: Open | None) -> None:
     if opened is None or opened.session is None:
         return
     session, opened.session = opened.session, None
-    error = sys.exception()
+    error = _exception()
     if error is not None and id(error) != opened.handled:
         session.passed(error, opened)
     if _inside.get() is opened:
         _inside.set(opened.outer)
-    session.end(opened.number)
+    session.end(opened)
 
 
 class phase:

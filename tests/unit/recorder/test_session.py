@@ -354,32 +354,37 @@ def test_dense_marks_of_brief_phases_are_held_back_and_keep_their_order(tmp_path
     session = sessions.Session(str(tmp_path), exact=True)
     file = tmp_path / f"events.{session.pid}.jsonl"
     session._dry_until_ns = 1 << 62
-    outer = session.begin("outer")
+    sessions.activate(session)
+    outer = sessions.enter("outer")
     for _ in range(3):
-        session.end(session.begin("inner", up=outer))
+        sessions.leave(sessions.enter("inner"))
     written = file.read_text().count("\n")
-    session.end(session.begin("inner", up=outer))
+    sessions.leave(sessions.enter("inner"))
     assert file.read_text().count("\n") == written  # a known brief phase: held
     session.text("now")
-    session.end(outer)
+    sessions.leave(outer)
+    sessions.deactivate()
     session.close()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     times = [line["t"] for line in lines]
     assert times == sorted(times)
     assert sum(line["k"] == "b" for line in lines) == sum(line["k"] == "e" for line in lines) == 5
-    assert all(line["up"] == outer for line in lines if line.get("p") == "inner")
+    assert all(line["up"] == outer.number for line in lines if line.get("p") == "inner")
 
 
 def test_a_phase_that_took_long_before_is_written_as_it_begins_however_dense_marks_are(tmp_path):
     session = sessions.Session(str(tmp_path), exact=True)
     file = tmp_path / f"events.{session.pid}.jsonl"
     session._dry_until_ns = 1 << 62
-    session.end(session.begin("step"))
-    slow = session.begin("step")
+    sessions.activate(session)
+    sessions.leave(sessions.enter("step"))
+    slow = sessions.enter("step")
     time.sleep(0.002)
-    session.end(slow)
-    session.begin("step")
+    sessions.leave(slow)
+    last = sessions.enter("step")
     assert file.read_text().splitlines()[-1].startswith('{"k":"b"')
+    sessions.leave(last)
+    sessions.deactivate()
     session.close()
 
 
@@ -388,7 +393,7 @@ def test_what_is_held_back_is_not_written_twice_by_a_forked_child(tmp_path):
     sessions.activate(session)
     session._dry_until_ns = 1 << 62
     for _ in range(3):
-        session.end(session.begin("step"))
+        sessions.leave(sessions.enter("step"))
     if (pid := os.fork()) == 0:
         os._exit(len(session._held))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

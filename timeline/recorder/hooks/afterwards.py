@@ -55,7 +55,11 @@ class Purse:
 
     def is_empty(self) -> bool:
         """Whether enough was spent."""
-        return self.spent_ns > AT_ONCE_NS + (time.monotonic_ns() - self._since_ns) // self._share
+        return time.monotonic_ns() < self.empty_until_ns()
+
+    def empty_until_ns(self) -> int:
+        """The time from which there is something in it."""
+        return self._since_ns + (self.spent_ns - AT_ONCE_NS) * self._share
 
 
 class Afterwards:
@@ -79,6 +83,11 @@ class Afterwards:
         self._resident = resident
         self._sampled = Sampled(session.directory)
         self._for_begins, self._for_records = Purse(FOR_BEGINS), Purse(FOR_RECORDS)
+        self._idle_until_ns = 0
+
+    def is_idle(self) -> bool:
+        """Whether there is no time left for a look at a phase that begins now."""
+        return time.monotonic_ns() < self._idle_until_ns
 
     def begins(self, path: str) -> State | None:
         """A phase begins; the heap of now where that is wanted and there is time left for it."""
@@ -93,8 +102,10 @@ class Afterwards:
 
     def ends(self, path: str, number: int, begin: State | None) -> None:
         """A phase ends, and is looked at if it went higher than all before it."""
+        records = self._for_records
         known = self.highest.get(path)
-        if known is None or self._for_records.is_empty():
+        if known is None or records.is_empty():
+            self._idle_until_ns = min(records.empty_until_ns(), self._for_begins.empty_until_ns())
             return
         self._for_records.spent_ns += ASKING_NS
         try:

@@ -14,10 +14,12 @@ from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards
 from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.imported import Imports
+from timeline.recorder.hooks.nesting import Watch, Watcher
 from timeline.recorder.hooks.passage import Call
 from timeline.recorder.hooks.pieces import TEMPORARY, storages_in
 from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.turns import ANEW, END, NOTHING, Turns, know, there
+from timeline.recorder.hooks.watching import watch
 from timeline.recorder.hooks.weighed import write
 from timeline.recorder.hooks.weighing import Weighing
 from timeline.recording.weighed.facts import MOMENT
@@ -34,7 +36,7 @@ _FORWARDS = 3
 """Without a backward up to this forward there will hardly be one."""
 
 
-class Anatomy:
+class Anatomy(Watcher):
     """Waits for the step, has it weighed and its document written, and is done.
 
     Attributes:
@@ -67,6 +69,10 @@ class Anatomy:
         self._forwards = 0
         self._trains = False
         self._alone = False
+
+    def watch(self, path: str, of: Any, inputs: Any) -> Watch | None:
+        """Who looks on at a phase of this module or optimizer; without one, at a backward."""
+        return watch(self, path, of, inputs)
 
     # What the probes tell, outermost calls alone.
 

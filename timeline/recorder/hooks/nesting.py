@@ -69,6 +69,23 @@ class Watch:
         """It has ended, and its mark is written."""
 
 
+class Watcher:
+    """Chooses who looks on at a phase. See `timeline.recorder.hooks.anatomy`.
+
+    Attributes:
+        done: whether it has seen what it was there for. Then it is not asked any more about phases
+            that come so densely that they have no reading.
+        awaits_turns: whether it is asked about those all the same.
+    """
+
+    done = False
+    awaits_turns = False
+
+    def watch(self, path: str, of: Any, inputs: Any) -> Watch | None:
+        """Who looks on at a phase that has just begun; None for nobody."""
+        return None
+
+
 class Here(_local):
     """One object for all threads, with attributes of its own in each.
 
@@ -84,13 +101,22 @@ class Here(_local):
         self.quiet = OUTSIDE
         self._building: tuple[int, Open] | None = None
 
-    def open(self, inside: Quiet, path: str, detail: str = "", watch: Watch | None = None) -> None:
+    def open(
+        self,
+        inside: Quiet,
+        path: str,
+        detail: str = "",
+        watcher: Watcher | None = None,
+        of: Any = None,
+        inputs: Any = None,
+    ) -> None:
         """A phase opens, until `end`; within it ``inside`` says what else opens.
 
-        ``watch`` looks on while it is open, and may have the calls of modules inside told.
+        ``watcher`` may look on at it while it is open, and have the calls of modules inside told;
+        ``of`` and ``inputs`` are for it.
         """
         around = self.quiet
-        opened = None
+        opened = watch = None
         if around is BUILDING and self._is_building():
             inside = NOTHING
         else:
@@ -101,10 +127,13 @@ class Here(_local):
             except Exception:
                 # Out of stack or memory: the program will see that for itself, in its own code.
                 pass
-        if watch is not None:
-            if opened is None:
-                watch = None
-            elif watch.begin(path, detail, opened) and inside is IN_CALL:
+        if (
+            watcher is not None
+            and opened is not None
+            and not (opened.begun_ns and watcher.done and not watcher.awaits_turns)
+        ):
+            watch = watcher.watch(path, of, inputs)
+            if watch is not None and watch.begin(path, detail, opened) and inside is IN_CALL:
                 inside = IN_WEIGHED_CALL
         # The last thing done, and the first undone: an interrupt before it leaves nothing open.
         self._around.append((around, opened, watch))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from timeline.recorder import lines
 from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOTHING, Here
-from timeline.recorder.hooks.watching import InnerCall, watch, watch_step
+from timeline.recorder.hooks.watching import InnerCall
 
 if TYPE_CHECKING:
     from timeline.recorder.hooks.anatomy import Anatomy
@@ -45,6 +46,9 @@ _FORWARDED_BY = (
 
 _IN_NO_BACKWARD = -1
 """torch's number of the backward that runs in this thread, where none does."""
+
+_CALLER = 3
+"""So far above `_on_torchs_account` is whoever calls the function that has the probe."""
 
 _FRAMES_UP = 16
 """How far above ``Module.__init__`` a subclass's ``__init__`` is looked for."""
@@ -87,39 +91,40 @@ class Probe(Here):
             self.call_inside(InnerCall(anatomy, module, args, kwargs))
             return
         kind = type(module)
-        while kind.__name__ in _WRAPPED_IN:
-            inner = module.__dict__.get("_modules", {}).get(_WRAPPED_IN[kind.__name__])
+        known = _kinds.get(id(kind))
+        if known is None or known.ref() is not kind:
+            known = _learn(kind)
+        while known.wraps:
+            inner = module.__dict__.get("_modules", {}).get(known.wraps)
             if inner is None:
                 break
-            module, kind = inner, type(inner)
-        is_loss = issubclass(kind, Probe.loss)
+            module, known = inner, _learn(type(inner))
         grad = Probe.grad_enabled()
         if (
-            (is_loss and not grad)
-            or (not is_loss and _is_operation(module))
+            (not grad if known.is_loss else known.in_library and _is_empty(module))
             or "_is_replica" in module.__dict__
-            or _on_torchs_account(sys._getframe(1))
+            or _on_torchs_account()
         ):
             self.pass_by()
         else:
-            path = "step/loss" if is_loss else "step/forward" if grad else "inference"
-            self.open(IN_CALL, path, kind.__name__, watch(anatomy, module, (args, kwargs)))
+            path = "step/loss" if known.is_loss else "step/forward" if grad else "inference"
+            self.open(IN_CALL, path, known.name, anatomy, module, (args, kwargs))
 
     def backward(self, roots: Any) -> None:
         """torch.autograd.backward or torch.autograd.grad is called, outermost."""
-        if _on_torchs_account(sys._getframe(1)):
+        if _on_torchs_account():
             self.pass_by()
         else:
-            self.open(NOTHING, "step/backward", "", watch(Probe.anatomy, None, roots))
+            self.open(NOTHING, "step/backward", "", Probe.anatomy, None, roots)
 
     def step(self, args: tuple[Any, ...]) -> None:
         """An optimizer's step is called, outermost."""
-        if _on_torchs_account(sys._getframe(1)):
+        if _on_torchs_account():
             self.pass_by()
         else:
             optimizer = args[0] if args else None
             name = type(optimizer).__name__ if args else ""
-            self.open(IN_STEP, "step/optimizer", name, watch_step(Probe.anatomy, optimizer))
+            self.open(IN_STEP, "step/optimizer", name, Probe.anatomy, optimizer, ())
 
     def fetch(self, iterator: Any) -> None:
         """A DataLoader is asked for its next batch."""
@@ -135,7 +140,7 @@ class Probe(Here):
     def load(self, target: Any) -> None:
         """A module or an optimizer is loaded, or moved to a device or type; or a file is."""
         kind = type(target)
-        if _is_operation(target) or _on_torchs_account(sys._getframe(1)):
+        if (_learn(kind).in_library and _is_empty(target)) or _on_torchs_account():
             self.pass_by()
         else:
             self.open(NOTHING, "load", target if kind is str else kind.__name__)
@@ -143,7 +148,7 @@ class Probe(Here):
     def construct(self, module: Any) -> None:
         """nn.Module.__init__ runs: of a module that is being built, outermost."""
         kind = type(module)
-        if _holds_nothing(kind) or _on_torchs_account(sys._getframe(1)):
+        if _holds_nothing(kind) or _on_torchs_account():
             return
         frame = _outermost_init(kind, sys._getframe(2))
         if frame is not None:
@@ -172,11 +177,45 @@ class Probe(Here):
 probe = Probe()
 
 
-def _is_operation(module: Any) -> bool:
+class _Kind:
+    """What is asked of a class of modules at each call.
+
+    Attributes:
+        ref: to the class.
+        name: its name.
+        wraps: its name for the model that it stands around; empty for all others.
+        is_loss: whether it is one of torch's losses.
+        in_library: whether it comes from a library that has modules which hold nothing.
+    """
+
+    __slots__ = ("in_library", "is_loss", "name", "ref", "wraps")
+
+    def __init__(self, kind: type) -> None:
+        self.ref = ref(kind)
+        self.name = kind.__name__
+        self.wraps = _WRAPPED_IN.get(kind.__name__, "")
+        self.is_loss = issubclass(kind, Probe.loss)
+        self.in_library = str(kind.__module__).startswith(_LIBRARIES)
+
+
+_kinds: dict[int, _Kind] = {}
+"""By the class's id, so that no class is kept."""
+
+_KINDS_KEPT = 1024
+
+
+def _learn(kind: type) -> _Kind:
+    known = _kinds.get(id(kind))
+    if known is None or known.ref() is not kind:
+        if len(_kinds) >= _KINDS_KEPT:
+            _kinds.clear()
+        known = _kinds[id(kind)] = _Kind(kind)
+    return known
+
+
+def _is_empty(module: Any) -> bool:
     """Whether a module is no model but an operation, such as a Softmax called by itself."""
-    return str(type(module).__module__).startswith(_LIBRARIES) and not (
-        module._parameters or module._modules
-    )
+    return not (module._parameters or module._modules)
 
 
 def _holds_nothing(kind: type) -> bool:
@@ -193,13 +232,18 @@ def _holds_nothing(kind: type) -> bool:
     )
 
 
-def _on_torchs_account(frame: FrameType) -> bool:
-    """Whether the function with this frame is called by torch itself, for purposes of its own."""
+def _on_torchs_account() -> bool:
+    """Whether torch itself calls the function whose probe asks, for purposes of its own."""
     # A thread of the autograd engine, where CUDA's backward runs forward again for a checkpoint,
     # runs a backward that it has not called.
     if Probe.graph_task() != _IN_NO_BACKWARD:
         return True
-    caller = frame.f_back
+    try:
+        # The probe asks, the function stands before it, and then whoever called it. The frames
+        # between are not touched: each would become an object.
+        caller: FrameType | None = sys._getframe(_CALLER)
+    except ValueError:  # a thread that began with the function itself
+        return False
     while caller is not None:
         home = caller.f_globals.get("__name__")
         if not isinstance(home, str) or home[:6] != "torch.":

@@ -13,24 +13,26 @@ if TYPE_CHECKING:
     from timeline.recorder.session import Open
 
 
-def watch(anatomy: Anatomy | None, module: Any, inputs: Any) -> Watch | None:
-    """Who looks on at a call of a module or, without a module, a backward; None for nobody."""
-    if anatomy is None:
-        return None
-    return Watching(anatomy, module, inputs) if not anatomy.done else _after(anatomy)
+def watch(anatomy: Anatomy, path: str, of: Any, inputs: Any) -> Watch | None:
+    """Who looks on at a phase; None for nobody.
 
-
-def watch_step(anatomy: Anatomy | None, optimizer: Any) -> Watch | None:
-    """Who looks on at an optimizer's step; None for nobody."""
-    if anatomy is None:
-        return None
+    Args:
+        anatomy: is told.
+        path: of the phase.
+        of: the module or the optimizer that is called; None for a backward.
+        inputs: what the module is given, or what the backward begins from.
+    """
+    steps = path == "step/optimizer"
     if not anatomy.done:
-        return Stepping(anatomy, optimizer)
-    return Waiting(anatomy, optimizer) if anatomy.awaits_turns else _after(anatomy)
+        return Stepping(anatomy, of) if steps else Watching(anatomy, of, inputs)
+    if steps and anatomy.awaits_turns:
+        return Waiting(anatomy, of)
+    return _after(anatomy)
 
 
 def _after(anatomy: Anatomy) -> Watch | None:
-    return None if anatomy.afterwards is None else Looking(anatomy.afterwards)
+    afterwards = anatomy.afterwards
+    return None if afterwards is None or afterwards.is_idle() else Looking(afterwards)
 
 
 class Watching(Watch):
