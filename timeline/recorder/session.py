@@ -57,6 +57,9 @@ DRY_NS, DRY_AT_MOST_NS = 256_000_000, 2_048_000_000
 Twice as long each time that it is dry again at once, so that readings take 0.6 % of the time where
 marks stay dense."""
 
+CALM_NS = 8_000_000
+"""A phase that takes so long while the bucket is dry ends that: marks are dense no more."""
+
 BRIEF_NS = 1_000_000
 HELD = 64
 """While marks are dense, those of a phase whose last instance took less than this are held back and
@@ -163,6 +166,8 @@ class Session(MarksFile):
                     return
             else:
                 self._brief.discard(opened.path)
+                if now - opened.begun_ns >= CALM_NS:
+                    self._dry_until_ns = now
         self._write(f'{{"k":"e","i":{number}{self._reading(now)}}}\n')
 
     def _held_lines(self) -> str:

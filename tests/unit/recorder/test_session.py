@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from contextlib import ExitStack
+from itertools import count, pairwise
 
 import pytest
 
@@ -386,6 +387,39 @@ def test_a_phase_that_took_long_before_is_written_as_it_begins_however_dense_mar
     sessions.leave(last)
     sessions.deactivate()
     session.close()
+
+
+def test_readings_stay_away_longer_where_marks_stay_dense_and_come_back_where_they_do_not(tmp_path):
+    session = sessions.Session(str(tmp_path), exact=True)
+    sessions.activate(session)
+    clock = count(session._now(), 10_000)
+    session._now = lambda: next(clock)
+
+    def dry_for():
+        while session._dry_until_ns <= session._now():
+            sessions.leave(sessions.enter("step"))
+        return session._dry_until_ns - session._now()
+
+    def pass_time(ns):
+        nonlocal clock
+        clock = count(session._now() + ns, 10_000)
+
+    seen = []
+    for _ in range(6):
+        seen.append(dry_for())
+        pass_time(seen[-1])
+    assert all(b > 1.9 * a for a, b in pairwise(seen[:4]))
+    assert max(seen) <= sessions.DRY_AT_MOST_NS
+    dry_for()
+    slow = sessions.enter("validation")
+    pass_time(2 * sessions.CALM_NS)
+    sessions.leave(slow)
+    with phase("after"):
+        pass
+    sessions.deactivate()
+    session.close()
+    marks = {m.name: m for m in load_directory(tmp_path).marks if m.kind is Kind.BEGIN}
+    assert marks["validation"].high < 0 < marks["after"].high
 
 
 def test_what_is_held_back_is_not_written_twice_by_a_forked_child(tmp_path):

@@ -159,7 +159,7 @@ class Probe(Here):
 
     def copied(self, module: Any, state: Any) -> None:
         """nn.Module.__setstate__ runs: of a copy, as by copy.deepcopy, or of what is unpickled."""
-        if Probe.anatomy is not None and not _on_torchs_account(sys._getframe(1)):
+        if Probe.anatomy is not None and not _on_torchs_account():
             Probe.anatomy.copied(module, state)
 
     def profile(self) -> None:
