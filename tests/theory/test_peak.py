@@ -165,3 +165,18 @@ def test_the_peak_is_the_allocators_whatever_layer_a_model_ends_in(end):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     truth = true_peak(model, optimizer, torch.randn(8, 16, 64, 64))
     assert told.peak.bytes == pytest.approx(truth, rel=0.005)
+
+
+def test_cross_entropy_of_a_class_for_each_place_of_an_image_is_the_allocators():
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(4, 12, 1)
+    images, places = torch.randn(8, 4, 128, 128), torch.randint(12, (8, 128, 128))
+
+    def trained():
+        scores = conv(images)  # held through backward, as the theory takes it
+        loss = torch.nn.functional.cross_entropy(scores, places)
+        loss.backward()
+
+    told = timeline.breakdown(conv, None, images, loss="cross_entropy")
+    standing = nbytes([*conv.parameters(), images, places])
+    assert told.peak.bytes == pytest.approx(standing + most_allocated(trained), rel=0.01)

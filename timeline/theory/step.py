@@ -72,13 +72,14 @@ def trace_step(
     autocast = torch.autocast("cpu", dtype=cast) if cast else nullcontext()
     grad = torch.enable_grad() if train else torch.no_grad()
     phase = "forward"
+    targets: list[torch.Tensor] = []
     try:
         with watch, grad, _quiet(), padding():
             watch.calibrate()
             watch.begin(phase)
             with watch.saving(), subject.watched(watch), autocast:
                 outputs = subject.call(*args, **kwargs)
-                total = loss_of(outputs, loss, watch) if train else None
+                total = loss_of(outputs, loss, watch, targets) if train else None
             if total is not None:
                 phase = "backward"
                 watch.begin(phase)
@@ -117,8 +118,12 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def loss_of(outputs: Any, loss: str | Loss, watch: Naming) -> torch.Tensor:
+def loss_of(
+    outputs: Any, loss: str | Loss, watch: Naming, held: list[torch.Tensor] | None = None
+) -> torch.Tensor:
     """The scalar that backward starts from.
+
+    What the loss is told to be right is ``held``: a program has it until its step ends.
 
     Raises:
         BreakdownError: there is no output that a gradient could come from.
@@ -136,14 +141,18 @@ def loss_of(outputs: Any, loss: str | Loss, watch: Naming) -> torch.Tensor:
         )
     if loss == "cross_entropy":
         scores = tensors[0]
-        if scores.dim() not in (2, 3):
+        if scores.dim() < 2:
             raise BreakdownError(
-                f"cross_entropy needs scores of the shape (batch, classes) or (batch, tokens, "
-                f"classes) and the model returned {tuple(scores.shape)}: give a function as loss"
+                "cross_entropy needs scores of the shape (batch, classes), (batch, tokens, "
+                "classes) or (batch, classes, height, width) and the model returned "
+                f"{tuple(scores.shape)}: give a function as loss"
             )
-        flat = scores.flatten(0, -2)
-        targets = torch.zeros(flat.shape[0], dtype=torch.int64)
+        # Of an image each place has a class, and its scores lie as torch's own loss takes them.
+        flat = scores if scores.dim() > 3 else scores.flatten(0, -2)
+        targets = torch.zeros((flat.shape[0], *flat.shape[2:]), dtype=torch.int64)
         watch.is_("input", [targets])
+        if held is not None:
+            held.append(targets)
         return torch.nn.functional.cross_entropy(flat, targets)
     if loss != "sum":
         raise UsageError(f"the loss {loss!r} is not known: use sum, cross_entropy or a function")

@@ -281,15 +281,30 @@ def test_of_an_inference_there_are_parameters_inputs_and_what_forward_passes_on(
     assert without.peak == 4000 + 600 + 2 * 240
     hidden = Node("CompiledFunctionBackward", 1, (60,), 4, (1,), ())
     assert not told(weighed(replace(COURSE, nodes=(*NODES, hidden))), "inference_mode")
-    # A view has no bytes of its own, and the third result comes when the first is gone.
+    # A view has no bytes of its own; the third result comes while the second module still has what
+    # it was called with, or, where it was called several times, when that may be gone.
     nodes = (
         *NODES,
         Node("ViewBackward0", 1, (60,), 4, (1,), ()),
         Node("CBackward0", 1, (60,), 4, (2,), ()),
         Node("TBackward0", 1, (1000, 1000), 4, (-1,), ()),
     )
-    (without,) = told(weighed(replace(COURSE, nodes=nodes)), "inference_mode")
-    assert without.peak == 4000 + 600 + 2 * 240
+    for calls, results in ((1, 3), (2, 2)):
+        layers = (LAYERS[0], replace(LAYERS[1], calls=calls))
+        (without,) = told(weighed(replace(COURSE, nodes=nodes), layers), "inference_mode")
+        assert without.peak == 4000 + 600 + results * 240
+
+
+def test_what_a_convolution_takes_and_gives_back_in_forward_it_takes_in_an_inference_too():
+    step = convolution({0: CONV})
+    plain = told(step, "inference_mode")[0].peak
+    # While the convolution is called, 50,000 bytes beside its result.
+    most = (0, 8192 + 50_000, *step.course.most[2:])
+    held = (0, 8192, *step.course.held[2:])
+    called = (-1, 0, 0, 1, *step.course.call[4:])
+    course = replace(step.course, held=held, most=most, call=called)
+    more = told(replace(step, course=course), "inference_mode")[0].peak
+    assert more - plain == 50_000 - 8192  # the layer after it holds both results
 
 
 def blocks(kind="ModuleList"):

@@ -7,6 +7,7 @@ it is done. So what went tells how far it is, however much of the rest the progr
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from functools import cached_property
 from math import prod
 
@@ -179,10 +180,13 @@ class Passage:
     def passed_on(self, weighed: Anatomy) -> int:
         """The most that forward holds of its own results where none is saved for backward.
 
-        Each stands until the last node that is made of it. A view is what it was made of, and so is
+        Each stands until the last node that is made of it, and what a module was called with until
+        it returns, since the call has it. A view is what it was made of, and so is
         what a layer in place, or a dropout that does nothing, returns. A loss is none of it. Copies
-        of parameters that autocast has made stay to its end.
+        of parameters that autocast has made stay to its end. What a convolution took inside itself
+        in training it takes here, too.
         """
+        inside = self._inside_convolutions(weighed)
         everything = [i for i, node in enumerate(self.nodes) if not _is_loss(node.layer, weighed)]
         source = [NONE] * len(self.nodes)
         for number in everything:
@@ -195,6 +199,10 @@ class Passage:
             for each in self.nodes[number].before:
                 if each >= 0 and source[each] != NONE:
                     last[source[each]] = number
+        for first, final in self._calls_around(weighed):
+            for each in self.nodes[first].before:
+                if each >= 0 and source[each] != NONE:
+                    last[source[each]] = max(last[source[each]], final)
         ends: dict[int, int] = {}
         held = most = sum(self.bytes_of(each) for each in everything if self._is_cast(each))
         for number in everything:
@@ -202,9 +210,42 @@ class Passage:
                 size = self.bytes_of(number)
                 held += size
                 ends[last[number]] = ends.get(last[number], 0) + size
-            most = max(most, held)
+            most = max(most, held + inside.get(number, 0))
             held -= ends.pop(number, 0)
         return most
+
+    def _calls_around(self, weighed: Anatomy) -> Iterator[tuple[int, int]]:
+        """Of modules with others inside that were called once, the first and the last node."""
+        for layer in weighed.layers:
+            if not layer.name or layer.calls != 1:
+                continue
+            inside = [
+                number
+                for i, each in enumerate(weighed.layers)
+                if each is layer or each.name.startswith(f"{layer.name}.")
+                for number in self.of_layer.get(i, ())
+            ]
+            if inside:
+                yield min(inside), max(inside)
+
+    def _inside_convolutions(self, weighed: Anatomy) -> dict[int, int]:
+        """By node, the bytes that a convolution took in forward and gave back before its end.
+
+        Told of the moments in which nothing else was called.
+        """
+        moments = self._moments
+        calls = weighed.calls
+        held = np.array([each or 0 for each in moments.course.held], np.int64)
+        found: dict[int, int] = {}
+        for i in np.flatnonzero(moments.whether("forward"))[:-1].tolist():
+            call = int(moments.called[i])
+            if not 0 <= call < len(calls) or call - int(moments.course.call[i]) > 1:
+                continue
+            given_back = int(moments.rise[i]) - max(int(held[i + 1] - held[i]), 0)
+            for number in self.of_layer.get(calls[call].layer, ()):
+                if given_back > 0 and self.nodes[number].kind.startswith("Convolution"):
+                    found[number] = max(given_back, found.get(number, 0))
+        return found
 
     def _source(self, number: int, weighed: Anatomy) -> int:
         """The node whose result a node's result is, or is a view of; `NONE` for a parameter."""
