@@ -209,6 +209,11 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
             storage = self.tape.storages[number]
             if storage.category == "temporary":
                 storage.category = "activation"
+        node = tensor.grad_fn
+        if node is not None and node._sequence_nr() == torch._C._autograd._get_sequence_nr() - 1:
+            # A result that its own node saves would hold itself, and stay where no backward comes
+            # (torch's notes on saved_tensors_hooks). Without hooks torch saves it without its node.
+            return tensor.detach()
         return tensor
 
     def watch(self, model: torch.nn.Module) -> Callable[[], None]:

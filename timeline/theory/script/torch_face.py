@@ -35,7 +35,8 @@ def _packed_sequences(note: Callable[[str], None]) -> None:
     lstm = torch._VF.lstm
 
     def followed(*args: Any) -> Any:
-        packed = len(args) == 9 and isinstance(args[2], tuple | list)
+        # As many words in both forms: the second is batch_sizes, or the two states.
+        packed = len(args) == 9 and isinstance(args[1], torch.Tensor)
         if not packed or not isinstance(args[0], FakeTensor) or not _one_kernel(*args[:3]):
             return lstm(*args)
         data, _, (hidden, cell), *rest = args

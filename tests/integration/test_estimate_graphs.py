@@ -1,0 +1,49 @@
+"""What no backward goes through is let go of with the last name for it, in a script as in torch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.torch
+
+SCRIPT = """
+import torch
+from torch import nn
+
+many = %d
+chain = nn.Sequential(
+    nn.Linear(256, 256), nn.LayerNorm(256), nn.Sigmoid(), nn.Dropout(), nn.ReLU(), nn.Softmax(1)
+).cuda()
+layer = nn.TransformerEncoderLayer(256, 4, batch_first=True).cuda()
+lstm = nn.LSTM(256, 256).cuda()
+for _ in range(many):
+    for each in (chain, layer, lstm):
+        x = torch.randn(16, 128, 256, device="cuda")
+        out = each(x)
+        out = (out if torch.is_tensor(out) else out[0]).norm(dim=-1).exp()
+        if (out > 1e9).any():
+            break
+        del x, out
+optimizer = torch.optim.SGD(chain.parameters(), lr=0.1)
+for _ in range(10):
+    loss = chain(torch.randn(4, 4, 256, device="cuda")).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_graphs_without_a_backward_do_not_gather(estimate):
+    peaks = {}
+    for many in (1, 12):
+        ended = estimate(SCRIPT % many)
+        assert ended.code == 0, ended.stderr  # an LSTM as wide as its input among them
+        found = json.loads(ended.stdout)["estimate"]
+        begins = dict(reversed([(name, at) for at, name in found["course"]["phases"]]))
+        before = begins["step/backward"]
+        peaks[many] = max(found["course"]["allocated"][:before])
+    assert peaks[12] == peaks[1]
