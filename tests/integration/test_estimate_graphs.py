@@ -47,3 +47,26 @@ def test_graphs_without_a_backward_do_not_gather(estimate):
         before = begins["step/backward"]
         peaks[many] = max(found["course"]["allocated"][:before])
     assert peaks[12] == peaks[1]
+
+
+def test_what_an_optimizer_does_after_its_closure_is_its_step(estimate):
+    ended = estimate("""
+import torch
+
+model = torch.nn.Linear(512, 512).cuda()
+optimizer = torch.optim.Adam(model.parameters())
+
+def closure():
+    optimizer.zero_grad()
+    loss = model(torch.randn(8, 512, device="cuda")).sum()
+    loss.backward()
+    return loss
+
+for _ in range(10):
+    optimizer.step(closure)
+""")
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)["estimate"]
+    state = [each for each in found["alive_at_peak"] if each["category"] == "optimizer_state"]
+    assert {each["phase"] for each in state} == {"step/optimizer"}
+    assert found["peak_phase"] == "step/optimizer"

@@ -80,6 +80,7 @@ class Course:
         self._outermost: list[Any] = []
         self._optimizers: dict[int, Any] = {}
         self._backward = False
+        self._stepping = False
         self._data = False
         self._waiting: set[int] = set()
         self.taping.begin("load")
@@ -104,7 +105,8 @@ class Course:
                 self._backward = False
                 self.backwards += 1
                 self._name_gradients()
-                self._begin("step")
+                # A closure has its backward within the optimizer's step.
+                self._begin("step/optimizer" if self._stepping else "step")
 
         torch.autograd.graph._engine_run_backward = backward
         torch.autograd._engine_run_backward = backward
@@ -180,6 +182,7 @@ class Course:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._as_on_cuda(optimizer)
+        self._stepping = True
         self._begin("step/optimizer")
 
     def _as_on_cuda(self, optimizer: Any) -> None:
@@ -192,6 +195,7 @@ class Course:
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._name_state(optimizer)
+        self._stepping = False
         self._begin("step")
         if self._leader is None:
             self._leader = id(optimizer)
