@@ -115,3 +115,20 @@ def test_two_thousand_layers_sort_and_hostile_names_stay_text(open_page):
     assert names_of(page)[len(hostile)] == "blocks.2000"
     assert page.js("window.broken === undefined")
     assert "onmouseover" in page.find("#anatomy").text
+
+
+def test_on_a_phone_what_was_measured_of_each_part_is_within_the_page(open_page, browser):
+    page = open_page(weighed(recordings.training(), [layer("a", 1, 2)]))
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.row("step/backward").click()
+        heads = page.js(
+            "[...document.querySelectorAll('.parts:not([hidden]) .composition thead th')]"
+            ".map(h => [h.innerText, h.getBoundingClientRect().left,"
+            " h.getBoundingClientRect().right])"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert [name for name, *_ in heads] == ["Part", "Estimated", "Measured", "Residual"]
+    assert heads == [[name, left, right] for name, left, right in heads if left < right <= 390]
