@@ -353,6 +353,12 @@ def by_hand():
     model = linear(4, 8)
     [model(torch.randn(2, 4)).sum().backward() for _ in range(4)]
 
+def by_hand_after_a_look():
+    model = linear(4, 8)
+    with torch.no_grad():
+        model(torch.randn(2, 4))
+    [model(torch.randn(2, 4)).sum().backward() for _ in range(4)]
+
 def no_module():
     weight = torch.randn(4, 8, requires_grad=True)
     optimizer = torch.optim.SGD([weight], 0.1, momentum=0.9)
@@ -396,8 +402,8 @@ def profiled():
     [step(model, optimizer, torch.randn(2, 4)) for _ in range(3)]
 
 out = {}
-for train in (gan, accumulated, inferred, forward_only, one_step, by_hand, no_module, failing,
-              profiled):
+for train in (gan, accumulated, inferred, forward_only, one_step, by_hand,
+              by_hand_after_a_look, no_module, failing, profiled):
     name = train.__name__
     os.mkdir(name)
     session = sessions.Session(name, exact=True)
@@ -442,6 +448,9 @@ def test_every_kind_of_program_is_weighed_or_says_why_not(tmp_path: Path) -> Non
         ["no anatomy: the program ended before the second step of its optimizer had ended"],
     ]
     assert out["by_hand"] == [None, ["no anatomy: no optimizer of torch.optim has stepped"]]
+    looked, missing = out["by_hand_after_a_look"]
+    assert looked["step"] == 0
+    assert missing == ["no anatomy of a training step: no optimizer of torch.optim has stepped"]
     assert out["no_module"][0]["categories"]["parameter"] == 4 * 32
     assert out["no_module"][0]["categories"]["activation"] > 0
     assert paths("failing") == ["forward", "forward", "backward", "optimizer"]

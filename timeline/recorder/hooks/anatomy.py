@@ -237,8 +237,9 @@ class Anatomy(Watcher):
         if weighing is not None or self._turns.steps:
             which = self._turns.which()
             self._is_missing(f"the program ended before {which} had ended")
-        elif self._forwards and not self._weighed:
-            self._session.missing("no anatomy: no optimizer of torch.optim has stepped")
+        elif self._forwards and (self._trains or not self._weighed):
+            of = " of a training step" if self._weighed else ""
+            self._session.missing(f"no anatomy{of}: no optimizer of torch.optim has stepped")
 
     # What comes of it.
 
