@@ -58,7 +58,7 @@ def of_script(
         followed.tape,
         title=title,
         card=as_the_rules_see_it(gpu),
-        steps=followed.tape.steps,
+        steps=followed.on_tape,
         settings=Settings.parse(settings) if settings else None,
         capacity=capacity,
     )

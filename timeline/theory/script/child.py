@@ -159,6 +159,7 @@ class Following:
             "backwards": course.backwards,
             "steps": course.steps,
             "settled": course.settled,
+            "repeated": course.repeated,
             "tape": dump(split.taping.tape),
         }
         partial = self.asked["result"] + ".part"

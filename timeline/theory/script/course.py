@@ -20,6 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from timeline.theory.script.micro_steps import MicroSteps
 from timeline.theory.script.split import Split
 from timeline.theory.storages import tensors_in
 from timeline.theory.tape import Act, Storage
@@ -48,6 +49,7 @@ class Course:
         steps: how many have ended.
         peaks: of each, the most bytes that were alive on the card.
         settled: it has been followed far enough, and is to come to its end.
+        repeated: how many of the steps are repeats of the last on the tape.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Course:
         self.backwards = 0
         self.forwards = 0
         self.settled = False
+        self.repeated = 0
+        self._micro_steps = MicroSteps(self.taping.tape)
         self._wanted = steps
         self._end = end
         self._note = note
@@ -107,6 +111,7 @@ class Course:
                 self._name_gradients()
                 # A closure has its backward within the optimizer's step.
                 self._begin("step/optimizer" if self._stepping else "step")
+                self._look_at_micro_steps()
 
         torch.autograd.graph._engine_run_backward = backward
         torch.autograd._engine_run_backward = backward
@@ -220,6 +225,19 @@ class Course:
             if not self._data:
                 self._end("")  # no loader that could end early
         self.taping.step()
+        self._micro_steps.next_step()
+
+    def _look_at_micro_steps(self) -> None:
+        """End where the step that is to show that the last one repeats has shown it already."""
+        repeats = self._micro_steps.repeat()
+        # What comes after a loader's last batch finds the gradients as a whole step leaves them.
+        if not repeats or self._data or self._wanted is not None:
+            return
+        if self.steps == LEAST_STEPS - 1 and self.peaks[-1] == max(self.peaks):
+            self._micro_steps.forget_this_step()
+            self.steps += 1
+            self.repeated = 1
+            self._end("")
 
     def _enough(self) -> bool:
         """Whether further steps would bring nothing new, or nothing worth its time."""

@@ -40,6 +40,7 @@ class Followed:
     Attributes:
         tape: its storages and their lives.
         steps: of its first optimizer.
+        on_tape: how many of them the allocator is to be asked for, the tape's last repeated.
         trained: whether it ran a backward at all.
         notes: what was taken for granted, in sentences.
         printed: the last lines that it printed.
@@ -48,6 +49,7 @@ class Followed:
 
     tape: Tape
     steps: int
+    on_tape: int
     trained: bool
     notes: tuple[str, ...]
     printed: str
@@ -137,9 +139,9 @@ def _read(found: dict[str, Any], title: str, said: str) -> Followed:
         )
     if not found["backwards"]:
         notes.insert(0, "the script trained nothing: its inference is estimated")
-    return Followed(
-        load(found["tape"]), steps, bool(found["backwards"]), tuple(notes), said, cut_off
-    )
+    tape = load(found["tape"])
+    on_tape = tape.steps + int(found["repeated"])
+    return Followed(tape, steps, on_tape, bool(found["backwards"]), tuple(notes), said, cut_off)
 
 
 def _hint(sentence: str) -> str:
