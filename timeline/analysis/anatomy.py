@@ -27,7 +27,7 @@ from timeline.recording.anatomy import (
     WeighedPhase,
 )
 from timeline.recording.types import UNKNOWN
-from timeline.recording.weighed.facts import CATEGORIES, SAME_PEAK
+from timeline.recording.weighed.facts import CATEGORIES, MOST_GIVEN, SAME_PEAK
 from timeline.units import format_bytes
 
 BEFORE = "before_model"
@@ -360,6 +360,11 @@ def _without_formula(weighed: Anatomy) -> Iterator[str]:
     counted = sum(each.counted for each in turns)
     without = sum((each.without for each in turns), Counter())
     if not without:
+        if weighed.step and not weighed.calls and weighed.categories.get("activation"):
+            yield (
+                "activations and temporaries are not estimated: no call of a layer by itself was "
+                f"seen in the step, as inside a compiled function, or more than {MOST_GIVEN:,}"
+            )
         return
     total = counted + without.total()
     named = ", ".join(f"{kind} ({count})" for kind, count in without.most_common(5))
@@ -544,9 +549,9 @@ def _notes(weighed: Anatomy, compositions: Sequence[Composition]) -> list[str]:
 
 def _where_it_lies(highest: Composition) -> Iterator[str]:
     """Where much of a peak is unexplained: on the heap or beside it."""
-    much = _MUCH * highest.grown
-    if (highest[UNEXPLAINED].measured or 0) <= much:
+    if (highest[UNEXPLAINED].measured or 0) <= _MUCH * highest.grown:
         return
+    much = _TOLD * highest.grown
     if highest.in_heap is not None and highest.in_heap > much:
         yield (
             f"of what is unexplained {format_bytes(highest.in_heap)} are in use on the C library's "

@@ -26,7 +26,16 @@ def notes_of(*given, **more):
 
 
 def anatomized(
-    peaks, weighed=1, temporary=0, heaps=(), way=None, elsewhere=0, sparse=False, **more
+    peaks,
+    weighed=1,
+    temporary=0,
+    heaps=(),
+    way=None,
+    elsewhere=0,
+    sparse=False,
+    compiled=False,
+    on_heap=0,
+    **more,
 ):
     """Of a run whose steps peaked so many MiB, 100 of them before the model.
 
@@ -43,17 +52,22 @@ def anatomized(
     began = START + 10 * weighed
     at = Moment(began, 100 * MIB, 0, 0, 0)
     held = dict.fromkeys(CATEGORIES, 0) | {"temporary": temporary}
+    reached = replace(at, in_use=on_heap)
     saved = ((1, elsewhere),) if elsewhere else ()
-    phase = WeighedPhase(PATH, "", at, peaks[weighed] * MIB, 0, 0, held, saved, reached=0, **more)
+    phase = WeighedPhase(
+        PATH, "", reached, peaks[weighed] * MIB, 0, 0, held, saved, reached=0, **more
+    )
     layer = WeighedLayer("fc", "Linear", 4160, 16640, 0, 16640, 0, (8, 64), "float32", 2048, 1)
     around = WeighedLayer("", "Attending", 0, 0, 0, 0, elsewhere, None, None, 0, 1)
     call = LayerCall(0, 0, (8, 64), 4, -2, 2048, -1, True)
     call = replace(call, **(way or {}))
     trained = (Trained("SGD", {}, ((4160, 4),)),)
+    kept, calls = ({"activation": MIB}, ()) if compiled else ({}, (call,))
+    layers = layer, around
     settings = {"in_features": 64, "out_features": 64, "bias": True, "sparse": sparse}
     step = Anatomy(
-        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), {}, (layer, around), 0, (), trained,
-        ("cpu",), (), (call,), {0: settings},
+        weighed + 1, began + 1, began + 7, 1, at, 0, (phase,), kept, layers, 0, (), trained,
+        ("cpu",), (), calls, {0: settings},
     )  # fmt: skip
     return take_apart(step, (summary,), instances, START, heaps)
 
@@ -118,3 +132,14 @@ def test_gradients_that_have_a_row_for_each_index_are_not_estimated() -> None:
     dense, sparse = (anatomized([150, 200], sparse=each).phases[0] for each in (False, True))
     assert dense["gradient"].estimated is not None
     assert sparse["gradient"].estimated is None
+
+
+def test_a_step_without_calls_of_layers_says_why_nothing_is_estimated() -> None:
+    (note,) = notes_of([150, 200, 200], compiled=True)
+    assert note.startswith("activations and temporaries are not estimated: no call of a layer by")
+
+
+def test_where_much_is_unexplained_each_hundredth_of_it_says_where_it_lies() -> None:
+    (note,) = notes_of([150, 200, 200], on_heap=3 * MIB)
+    assert note.startswith("of what is unexplained 3.00 MiB are in use on the C library's heap")
+    assert notes_of([150, 200, 200], on_heap=MIB // 2) == ()
