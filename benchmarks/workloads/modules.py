@@ -22,6 +22,12 @@ def main(repeats):
         def forward(self, x):
             return x
 
+    class Slow(nn.Module):
+        def forward(self, x):
+            time.sleep(0.02)
+            return x
+
+    slow = Slow().eval()
     few = nn.Sequential(*(Nothing() for _ in range(10))).eval()
     many = nn.Sequential(*(Nothing() for _ in range(110))).eval()
     one = Nothing().eval()
@@ -42,7 +48,9 @@ def main(repeats):
         sparse, dense, inner, least = [], [], [], []
         for _ in range(repeats):
             # Marks that come rarely all carry a reading: rest until there is room for 200 calls.
+            # A slow call ends at once what dense marks before have brought about.
             time.sleep(0.4)
+            slow(x)
             sparse += calls(one, 200)
             for _ in range(200):
                 begun = clock()

@@ -59,9 +59,8 @@ def uninstall() -> None:
 def close_anatomy() -> None:
     """Let go of a step that is being weighed, and say that it did not end."""
     phases = sys.modules.get("timeline.recorder.hooks.torch_phases")
-    if phases is not None and phases.Probe.anatomy is not None:
-        phases.Probe.anatomy.close()
-        phases.Probe.anatomy = None
+    if phases is not None:
+        phases.Probe.forget_anatomy()
 
 
 def _plant() -> None:

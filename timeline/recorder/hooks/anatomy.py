@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ref
 
 from timeline.recorder import session as sessions
-from timeline.recorder.hooks.afterwards import Afterwards
+from timeline.recorder.hooks.afterwards import Afterwards, Looking
 from timeline.recorder.hooks.allocations import Allocations
 from timeline.recorder.hooks.imported import Imports
 from timeline.recorder.hooks.nesting import Watch, Watcher
@@ -19,7 +19,7 @@ from timeline.recorder.hooks.passage import Call
 from timeline.recorder.hooks.pieces import TEMPORARY, storages_in
 from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.turns import ANEW, END, NOTHING, Turns, know, there
-from timeline.recorder.hooks.watching import watch
+from timeline.recorder.hooks.watching import Stepping, Waiting, Watching
 from timeline.recorder.hooks.weighed import write
 from timeline.recorder.hooks.weighing import Weighing
 from timeline.recording.weighed.facts import MOMENT
@@ -71,8 +71,24 @@ class Anatomy(Watcher):
         self._alone = False
 
     def watch(self, path: str, of: Any, inputs: Any) -> Watch | None:
-        """Who looks on at a phase of this module or optimizer; without one, at a backward."""
-        return watch(self, path, of, inputs)
+        """Who looks on at a phase; None for nobody.
+
+        Args:
+            path: of the phase, which has just begun.
+            of: the module or the optimizer that is called; None for a backward.
+            inputs: what the module is given, or what the backward begins from.
+        """
+        steps = path == "step/optimizer"
+        if not self.done:
+            return Stepping(self, of) if steps else Watching(self, of, inputs)
+        if steps and self.awaits_turns:
+            return Waiting(self, of)
+        return self.looking()
+
+    def looking(self) -> Watch | None:
+        """Who looks on at the heap in a phase after the weighed step."""
+        afterwards = self.afterwards
+        return None if afterwards is None or afterwards.is_idle() else Looking(afterwards)
 
     # What the probes tell, outermost calls alone.
 

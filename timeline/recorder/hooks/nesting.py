@@ -75,7 +75,7 @@ class Watcher:
     Attributes:
         done: whether it has seen what it was there for. Then it is not asked any more about phases
             that come so densely that they have no reading.
-        awaits_turns: whether it is asked about those all the same.
+        awaits_turns: whether it is asked about an optimizer's steps all the same.
     """
 
     done = False
@@ -86,13 +86,19 @@ class Watcher:
         return None
 
 
+NOBODY = Watcher()
+NOBODY.done = True
+
+
 class Here(_local):
     """One object for all threads, with attributes of its own in each.
 
     Attributes:
+        watcher: of all threads, who is told what calls return.
         quiet: which kinds of phase do not open now.
     """
 
+    watcher: Watcher = NOBODY
     quiet: Quiet
 
     def __init__(self) -> None:
@@ -130,7 +136,11 @@ class Here(_local):
         if (
             watcher is not None
             and opened is not None
-            and not (opened.begun_ns and watcher.done and not watcher.awaits_turns)
+            and not (
+                opened.begun_ns
+                and watcher.done
+                and not (inside is IN_STEP and watcher.awaits_turns)
+            )
         ):
             watch = watcher.watch(path, of, inputs)
             if watch is not None and watch.begin(path, detail, opened) and inside is IN_CALL:

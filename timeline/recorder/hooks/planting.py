@@ -39,6 +39,9 @@ if not (torch.compiler.is_dynamo_compiling() or {_PROBE!r}.quiet.KIND):
     {_PROBE!r}.BEGIN
 """
 
+_RETURNED = f"None if {_PROBE!r}.watcher.done else {_PROBE!r}.returned()"
+# Of all calls but those of a few steps nobody wants to know what they return: one look for these.
+
 
 class CannotPlantError(Exception):
     """The function is better left alone; the message says why."""
@@ -65,7 +68,7 @@ def with_probe(
         ends: whether ``probe.end()`` is called when the body has ended, however it ends.
         nested: the name of a function defined in this one that is meant instead.
         returns: whether what the function returns goes through ``probe.returned(value)``, before
-            ``probe.end()``.
+            ``probe.end()`` and unless ``probe.watcher.done``.
 
     Raises:
         CannotPlantError: there is no source, or it is not what runs.
@@ -157,13 +160,14 @@ class _Told(ast.NodeTransformer):
 
     def visit_Return(self, node: ast.Return) -> ast.Return:
         if node.value is not None:
-            told = ast.parse(f"{_PROBE!r}.returned()", mode="eval").body
-            assert isinstance(told, ast.Call)
-            for each in ast.walk(told):
+            choice = ast.parse(_RETURNED, mode="eval").body
+            assert isinstance(choice, ast.IfExp)
+            assert isinstance(choice.orelse, ast.Call)
+            for each in ast.walk(choice):
                 if isinstance(each, ast.expr):
                     ast.copy_location(each, node.value)
-            told.args = [node.value]
-            node.value = told
+            choice.body, choice.orelse.args = node.value, [copy.deepcopy(node.value)]
+            node.value = choice
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:

@@ -131,7 +131,7 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
         if lines.others_trace():
             missing.append("no phases for module construction: a debugger or coverage traces it")
         if anatomy and session is not None:
-            Probe.anatomy = Anatomy(session, anatomy)
+            Probe.anatomy = Probe.watcher = Anatomy(session, anatomy)
     torch_memory.install(torch, snapshot=snapshot)
     if session is not None:
         session.fact("torch", str(getattr(torch, "__version__", "unknown")))
@@ -141,9 +141,7 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
 
 def uproot() -> None:
     """Give every function of torch its own code back."""
-    anatomy, Probe.anatomy = Probe.anatomy, None
-    if anatomy is not None:
-        anatomy.close()
+    Probe.forget_anatomy()
     torch_memory.uninstall()
     for function, (own, probed) in _codes.items():
         if function.__code__ is probed:

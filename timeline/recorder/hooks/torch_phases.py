@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from timeline.recorder import lines
-from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOTHING, Here
+from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOBODY, NOTHING, Here
 from timeline.recorder.hooks.watching import InnerCall
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ class Probe(Here):
         cls.module = torch.nn.Module
         cls.loss = torch.nn.modules.loss._Loss
         torch.compiler.is_dynamo_compiling  # noqa: B018 - asked in torch's own code, see planting
+
+    @classmethod
+    def forget_anatomy(cls) -> None:
+        """Weigh nothing more."""
+        anatomy, cls.anatomy, cls.watcher = cls.anatomy, None, NOBODY
+        if anatomy is not None:
+            anatomy.close()
 
     def __reduce__(self) -> str:
         # torch.compile copies the constants of code that it breaks in two: by name, not by value.

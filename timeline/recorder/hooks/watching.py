@@ -4,35 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from timeline.recorder.hooks.afterwards import Looking
 from timeline.recorder.hooks.nesting import Watch
 
 if TYPE_CHECKING:
     from timeline.recorder.hooks.anatomy import Anatomy
     from timeline.recorder.hooks.passage import Call
     from timeline.recorder.session import Open
-
-
-def watch(anatomy: Anatomy, path: str, of: Any, inputs: Any) -> Watch | None:
-    """Who looks on at a phase; None for nobody.
-
-    Args:
-        anatomy: is told.
-        path: of the phase.
-        of: the module or the optimizer that is called; None for a backward.
-        inputs: what the module is given, or what the backward begins from.
-    """
-    steps = path == "step/optimizer"
-    if not anatomy.done:
-        return Stepping(anatomy, of) if steps else Watching(anatomy, of, inputs)
-    if steps and anatomy.awaits_turns:
-        return Waiting(anatomy, of)
-    return _after(anatomy)
-
-
-def _after(anatomy: Anatomy) -> Watch | None:
-    afterwards = anatomy.afterwards
-    return None if afterwards is None or afterwards.is_idle() else Looking(afterwards)
 
 
 class Watching(Watch):
@@ -101,7 +78,7 @@ class Waiting(Watch):
     def __init__(self, anatomy: Anatomy, optimizer: Any) -> None:
         self._anatomy = anatomy
         self._optimizer = optimizer
-        self._looking = _after(anatomy)
+        self._looking = anatomy.looking()
 
     def begin(self, path: str, detail: str, opened: Open) -> bool:
         """The step has begun."""
