@@ -238,3 +238,14 @@ def test_every_address_and_every_segment_of_a_real_trace_is_met(path):
     recording = cuda_snapshot.read(path)
     assert recording.damage == ()
     assert all(series.channel.exact for series in recording.series.values())
+
+
+def test_an_environment_is_read_by_its_first_variable_and_a_fault_is_told_with_its_name():
+    told = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert Settings.of({}) is None
+    assert Settings.of({**told, "PYTORCH_ALLOC_CONF": ""}) == Settings(expandable_segments=True)
+    both = {**told, "PYTORCH_ALLOC_CONF": "backend:cudaMallocAsync"}
+    assert Settings.of(both) == Settings(backend="cudaMallocAsync")
+    for fault in ("backend:other", "nonsense", "expandable_segments:maybe"):
+        with pytest.raises(UsageError, match=f"^PYTORCH_ALLOC_CONF={fault}: "):
+            Settings.of({"PYTORCH_ALLOC_CONF": fault})

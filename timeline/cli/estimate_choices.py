@@ -232,7 +232,7 @@ def _choice(text: str, *, free: bool = False) -> tuple[str, tuple[str, ...]]:
         UsageError: it cannot be compared.
     """
     name, equals, rest = text.partition("=")
-    if name not in CHOICES and not (free and name.isidentifier()):
+    if name not in CHOICES and not (free and name.replace("-", "_").isidentifier()):
         raise UsageError(f"--compare {text!r}: compare one of {', '.join(CHOICES)}")
     known = None if free else CHOICES[name]
     values = tuple(_split(rest)) if equals else known

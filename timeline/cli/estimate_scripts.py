@@ -38,6 +38,9 @@ def of_script(
     from timeline.theory.script.launch import follow
 
     _is_there(script)
+    # Before the script is followed: torch would end its process over what it cannot read.
+    settings = Settings.of(os.environ)
+    settings = Settings.parse(options.allocator) if options.allocator else settings
     gpu = gpu or options.gpu
     title = title_of(script)
     followed = follow(
@@ -50,16 +53,15 @@ def of_script(
         show=options.show_output,
         ask_cudnn=options.ask_cudnn,
     )
-    # What the script's own environment would tell the allocator; torch looks at both names.
-    settings = options.allocator or os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get(
-        "PYTORCH_CUDA_ALLOC_CONF"
-    )  # fmt: skip
+    if not options.allocator:
+        # A script may set it itself before CUDA starts.
+        settings = Settings.of(followed.allocator)
     made = predict(
         followed.tape,
         title=title,
         card=as_the_rules_see_it(gpu),
         steps=followed.on_tape,
-        settings=Settings.parse(settings) if settings else None,
+        settings=settings,
         capacity=capacity,
     )
     assumptions = (*followed.notes, *made.assumptions)

@@ -173,6 +173,11 @@ def predict(
         capacity: bytes that the allocator can have; None for no end.
     """
     steps = max(steps, tape.steps)
+    if settings is not None and settings.backend != "native":
+        tape.not_counted.setdefault(
+            f"the backend {settings.backend}: CUDA's own pools reserve otherwise than torch's "
+            "allocator, whose figures these are"
+        )
     settle(tape, card.capability)
 
     def ask(which: int, *, follow: bool = False) -> Run:

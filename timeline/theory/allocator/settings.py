@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from timeline.errors import UsageError
@@ -18,6 +19,11 @@ LARGE_BUFFER = 20 * MiB
 ROUND_LARGE = 2 * MiB
 UNLIMITED = 1 << 62
 
+VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""Of the environment: torch takes the first that is there."""
+
+BACKENDS = ("native", "cudaMallocAsync")
+
 _POWERS = 16
 _LIST = re.compile(r"\[(.*)\]")
 
@@ -32,6 +38,7 @@ class Settings:
         roundup_power2_divisions: 16 numbers, for sizes from 1 MiB on by powers of two (the first
             also below, the last also above); 0 for none.
         garbage_collection_threshold: of the limit, past which old segments are given back.
+        backend: who has the memory; only torch's own, ``native``, is followed.
     """
 
     max_split_size: int = UNLIMITED
@@ -39,12 +46,13 @@ class Settings:
     roundup_power2_divisions: tuple[int, ...] = (0,) * _POWERS
     garbage_collection_threshold: float = 0.0
     expandable_segments: bool = False
+    backend: str = BACKENDS[0]
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """The settings of a text such as ``max_split_size_mb:128,expandable_segments:True``.
 
-        Options that do not change the sizes (``backend``, ``pinned_use_…``) are passed over.
+        Options that do not change the sizes (``pinned_use_…``) are passed over.
 
         Raises:
             UsageError: an option that torch does not know, or a value that it refuses.
@@ -56,6 +64,21 @@ class Settings:
                 raise UsageError(f"allocator option {option!r} has no value: write name:value")
             settings = _set(settings, name.strip(), value.strip())
         return settings
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Settings | None:
+        """The settings that an environment tells torch; None if it says nothing.
+
+        Raises:
+            UsageError: torch would end the program over it.
+        """
+        for name in VARIABLES:
+            if environment.get(name):
+                try:
+                    return cls.parse(environment[name])
+                except UsageError as error:
+                    raise UsageError(f"{name}={environment[name]}: {error}") from None
+        return None
 
     def round_size(self, size: int) -> int:
         """The block that a request of ``size`` bytes gets."""
@@ -96,6 +119,10 @@ def _set(settings: Settings, name: str, value: str) -> Settings:
         if value not in ("True", "False"):
             raise UsageError(f"expandable_segments is True or False, not {value!r}")
         return replace(settings, expandable_segments=value == "True")
+    if name == "backend":
+        if value not in BACKENDS:
+            raise UsageError(f"backend is {' or '.join(BACKENDS)}, not {value!r}")
+        return replace(settings, backend=value)
     if name == "roundup_power2_divisions":
         return replace(settings, roundup_power2_divisions=_divisions(value))
     if name not in ("max_split_size_mb", "max_non_split_rounding_mb", _GC):
@@ -117,7 +144,7 @@ def _set(settings: Settings, name: str, value: str) -> Settings:
 
 _GC = "garbage_collection_threshold"
 _IGNORED = {
-    "backend", "release_lock_on_cudamalloc", "release_lock_on_hipmalloc",
+    "release_lock_on_cudamalloc", "release_lock_on_hipmalloc",
     "pinned_use_cuda_host_register", "pinned_use_hip_host_register",
     "pinned_num_register_threads", "pinned_use_background_threads",
     "graph_capture_record_stream_reuse", "per_process_memory_fraction",

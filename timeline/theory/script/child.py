@@ -17,6 +17,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from timeline.theory.allocator.settings import VARIABLES
 from timeline.theory.script.tape_file import dump
 
 
@@ -160,6 +161,7 @@ class Following:
             "steps": course.steps,
             "settled": course.settled,
             "repeated": course.repeated,
+            "allocator": {name: os.environ[name] for name in VARIABLES if name in os.environ},
             "tape": dump(split.taping.tape),
         }
         partial = self.asked["result"] + ".part"

@@ -41,6 +41,7 @@ class Followed:
         tape: its storages and their lives.
         steps: of its first optimizer.
         on_tape: how many of them the allocator is to be asked for, the tape's last repeated.
+        allocator: the variables of its environment that tell torch's allocator what to do.
         trained: whether it ran a backward at all.
         notes: what was taken for granted, in sentences.
         printed: the last lines that it printed.
@@ -50,6 +51,7 @@ class Followed:
     tape: Tape
     steps: int
     on_tape: int
+    allocator: dict[str, str]
     trained: bool
     notes: tuple[str, ...]
     printed: str
@@ -141,7 +143,8 @@ def _read(found: dict[str, Any], title: str, said: str) -> Followed:
         notes.insert(0, "the script trained nothing: its inference is estimated")
     tape = load(found["tape"])
     on_tape = tape.steps + int(found["repeated"])
-    return Followed(tape, steps, on_tape, bool(found["backwards"]), tuple(notes), said, cut_off)
+    trained, allocator = bool(found["backwards"]), dict(found["allocator"])
+    return Followed(tape, steps, on_tape, allocator, trained, tuple(notes), said, cut_off)
 
 
 def _hint(sentence: str) -> str:
