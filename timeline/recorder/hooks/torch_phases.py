@@ -59,13 +59,19 @@ class Probe(Here):
 
     Attributes:
         anatomy: what weighs a step, until it has been weighed.
+        is_engines: whether this thread may be one of the autograd engine's.
     """
 
     anatomy: Anatomy | None = None
     grad_enabled: Any
-    graph_task: Any
+    graph_task: Any = None
     module: Any
     loss: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Called in each thread that asks. Those of the engine run nothing but backwards.
+        self.is_engines = Probe.graph_task is not None and Probe.graph_task() != _IN_NO_BACKWARD
 
     @classmethod
     def learn(cls, torch: Any) -> None:
@@ -243,7 +249,7 @@ def _on_torchs_account() -> bool:
     """Whether torch itself calls the function whose probe asks, for purposes of its own."""
     # A thread of the autograd engine, where CUDA's backward runs forward again for a checkpoint,
     # runs a backward that it has not called.
-    if Probe.graph_task() != _IN_NO_BACKWARD:
+    if probe.is_engines and Probe.graph_task() != _IN_NO_BACKWARD:
         return True
     try:
         # The probe asks, the function stands before it, and then whoever called it. The frames
