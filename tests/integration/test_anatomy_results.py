@@ -115,3 +115,36 @@ def test_what_a_teacher_returned_and_a_copy_that_is_never_called_are_weighed(tmp
     assert forward.returned == 2 * SCORES
     trained, teacher = 64 * 128 + 128 + 128 * 2000 + 2000, 64 * 2000 + 2000
     assert forward.categories["parameter"] == 4 * (2 * trained + teacher)
+
+
+CLOSURE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(100, 600), nn.Tanh(), nn.Linear(600, 600), nn.Linear(600, 1))
+x, wanted = torch.randn(2000, 100), torch.randn(2000, 1)
+optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5, history_size=4)
+def closure():
+    optimizer.zero_grad()
+    loss = F.mse_loss(model(x), wanted)
+    loss.backward()
+    return loss
+for _ in range(3):
+    optimizer.step(closure)
+"""
+
+
+def test_what_an_optimizer_made_before_its_closure_is_told_in_the_closures_phases(tmp_path: Path):
+    (tmp_path / "program.py").write_text(CLOSURE)
+    ran = run(
+        [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "program.py"], cwd=tmp_path
+    )
+    assert ran.code == 0, ran.stderr
+    phases = timeline.analyze(timeline.load(tmp_path / "run")).anatomy.phases
+    # By malloc's word as much is no tensor inside the closure as beside it; LBFGS had 6 copies of
+    # 1.7 MiB of its own by then.
+    beside = [each.in_heap for each in phases]
+    assert len(beside) == 3
+    assert max(beside) - min(beside) < 2 << 20

@@ -27,9 +27,18 @@ MOST_CANDIDATES = 8
 def peaks(facts: Facts, table: Table, untold: set[int]) -> list[dict[str, object]]:
     """An entry for each phase and peak, in the order in which the phases ended."""
     course = Course(facts)
-    found = {
-        id(call): [
-            _entry(facts, call, pair, pieces, untold, table)
+    around: Call | None = None
+    before: int | None = None
+    found: dict[int, list[dict[str, object]]] = {}
+    for call, pieces in in_turn(facts):
+        # What the allocator gave is told from the outermost call's begin on: of a closure's forward
+        # an optimizer's own numbers, as of LBFGS, are a part.
+        if around is None or call.begin >= around.end:
+            around = call
+            first = call.ticks[0]
+            before = None if first.held is None else first.held - _told(pieces, untold, first)
+        found[id(call)] = [
+            _entry(facts, call, pair, pieces, untold, before, table)
             | {
                 "reached": course.reached(call, pieces, pair[0], pair[1]),
                 "past": course.reached(call, pieces, pair[1], pair[1]),
@@ -37,8 +46,6 @@ def peaks(facts: Facts, table: Table, untold: set[int]) -> list[dict[str, object
             }
             for pair in _candidates(call.ticks)
         ]
-        for call, pieces in in_turn(facts)
-    }
     return [entry for call in facts.calls for entry in found[id(call)]]
 
 
@@ -64,16 +71,22 @@ def in_turn(facts: Facts) -> Iterator[tuple[Call, list[Piece]]]:
 
 
 def _entry(
-    facts: Facts, call: Call, pair: Pair, pieces: list[Piece], untold: set[int], table: Table
+    facts: Facts,
+    call: Call,
+    pair: Pair,
+    pieces: list[Piece],
+    untold: set[int],
+    before: int | None,
+    table: Table,
 ) -> dict[str, object]:
+    """What stands of a phase; ``before`` is what the allocator had given that no piece names."""
     at, after = pair
     first = call.ticks[0]
     held = held_at(pieces, at)
     rise: int | None = None
-    if at.held is not None and first.held is not None and after.most is not None:
+    if at.held is not None and before is not None and after.most is not None:
         rise = max(after.most - at.held, 0) if after is not at else 0
-        known = _told(pieces, untold, at) - _told(pieces, untold, first)
-        loose = at.held - first.held - known
+        loose = at.held - before - _told(pieces, untold, at)
         # Of what was asked for since the tick, that is named which is there at the next one. What a
         # layer returned is an activation, too, once the next layer's node saves it.
         later, left = held_at(pieces, after), rise
