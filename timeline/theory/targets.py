@@ -160,7 +160,11 @@ def _of_module(text: str, home: str, name: str, shapes: list[Shape]) -> Target:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise _none_of(f"the module {home}", name, [n for n in vars(module) if n[0] != "_"])
+            raise _none_of(
+                f"the module {home}",
+                name,
+                [n for n, value in vars(module).items() if n[0] != "_" and callable(value)],
+            )
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(
