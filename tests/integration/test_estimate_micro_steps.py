@@ -47,7 +47,7 @@ def told(estimate, *words, largest=False):
 def test_a_step_that_begins_as_the_last_is_not_followed_to_its_end_and_is_the_same(estimate):
     short, micro_steps = told(estimate)
     whole, all_micro_steps = told(estimate, "--steps", "3")
-    assert (micro_steps, all_micro_steps) == (18, 24)
+    assert micro_steps < all_micro_steps == 24
     assert short == whole
 
 
