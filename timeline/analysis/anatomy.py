@@ -352,6 +352,13 @@ def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
             f'of "unexplained" {", ".join(told)} is by how much another step peaked higher than '
             "the weighed one, which alone was taken apart"
         )
+    most = max(compositions, key=lambda each: each.later.held, default=None)
+    if most is not None and most.later.held > _TOLD * most.grown:
+        yield (
+            f"of that {format_bytes(most.later.held)} in {most.path} was in use before the phase "
+            "and after it: what the program had come to hold since the weighed step, such as a "
+            "list that grows"
+        )
 
 
 def _without_formula(weighed: Anatomy) -> Iterator[str]:

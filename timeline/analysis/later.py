@@ -33,10 +33,14 @@ INFERENCE = "inference"
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Of what another instance went higher, in bytes: kept by malloc, and files mapped since."""
+    """Of what another instance went higher, in bytes: kept by malloc, and files mapped since.
+
+    ``held`` is what was in use more before and after it, and of which nobody knows what it is for.
+    """
 
     kept: int = 0
     files: int = 0
+    held: int = 0
 
 
 def kept_later(
@@ -111,7 +115,7 @@ def _told(
     new_files = min(max(files[-1], 0), higher)
     # What more was in use stays unexplained: nobody knows what it is for.
     kept = min(max([*free, _larger(phase, look, most)]) - more, higher - new_files - more)
-    return Later(max(kept, 0), new_files)
+    return Later(max(kept, 0), new_files, min(more, higher - new_files))
 
 
 def _larger(phase: WeighedPhase, look: HeapLook, most: int) -> int:

@@ -143,3 +143,11 @@ def test_where_much_is_unexplained_each_hundredth_of_it_says_where_it_lies() -> 
     (note,) = notes_of([150, 200, 200], on_heap=3 * MIB)
     assert note.startswith("of what is unexplained 3.00 MiB are in use on the C library's heap")
     assert notes_of([150, 200, 200], on_heap=MIB // 2) == ()
+
+
+def test_what_a_program_came_to_hold_after_the_weighed_step_is_told() -> None:
+    begin, end = Moment(1, 0, 0, 300 * MIB, 20 * MIB), Moment(2, 0, 0, 100 * MIB, 220 * MIB)
+    look = HeapLook(-1, (317 * MIB, 20 * MIB, 0), (117 * MIB, 220 * MIB, 0))
+    higher, held = notes_of([150, 200, 205, 230], heaps=(look,), begin=begin, end=end)
+    assert higher.startswith('of "unexplained" 30.0 MiB in step/backward is by how much')
+    assert held.startswith("of that 17.0 MiB in step/backward was in use before the phase and aft")
