@@ -70,3 +70,31 @@ for _ in range(10):
     state = [each for each in found["alive_at_peak"] if each["category"] == "optimizer_state"]
     assert {each["phase"] for each in state} == {"step/optimizer"}
     assert found["peak_phase"] == "step/optimizer"
+
+
+def test_lbfgs_has_all_of_its_history_in_a_script_and_in_the_loop_of_a_model(estimate):
+    ended = estimate("""
+import torch
+
+model = torch.nn.Linear(512, 511).cuda()
+optimizer = torch.optim.LBFGS(model.parameters(), history_size=7)
+x = torch.randn(8, 512).cuda()
+
+def closure():
+    optimizer.zero_grad()
+    loss = model(x).sum()
+    loss.backward()
+    return loss
+
+for _ in range(10):
+    optimizer.step(closure)
+""")
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)["estimate"]
+    vectors = (2 * 7 + 2) * 511 * 513 * 4  # old directions and steps, the last of each, and d
+    assert found["categories_at_peak"]["optimizer_state"] == pytest.approx(vectors, rel=0.01)
+    assert any("LBFGS" in each for each in found["not_counted"])
+    from timeline import estimate as of_model
+
+    told = of_model(torch.nn.Linear(512, 511), "lbfgs,history_size=7", (512,), batch=8)
+    assert told.categories_at_peak["optimizer_state"] == pytest.approx(vectors, rel=0.01)

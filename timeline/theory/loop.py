@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from timeline.errors import UsageError
-from timeline.theory.optimizers import any_value
+from timeline.theory.optimizers import any_value, by_rule, can_be_followed
 from timeline.theory.step import PRECISIONS
 from timeline.theory.storages import tensors_in
+from timeline.theory.tape import Amount, Storage
 from timeline.theory.taping import Taping
 
 ZERO_GRAD = ("before_forward", "before_backward", "after_step", "never")
@@ -147,6 +148,26 @@ SPARSE = (
 )
 
 
+def keep_by_rule(taping: Taping, optimizer: torch.optim.Optimizer, *, host: bool = False) -> None:
+    """What an optimizer keeps whose step goes where values send it: all of it, from its first step.
+
+    Args:
+        host: its parameters are in the host's memory.
+    """
+    if not taping.once(f"state of {id(optimizer)}"):
+        return
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    vector = sum(each.numel() * each.element_size() for each in parameters if each.requires_grad)
+    for _ in range(by_rule(optimizer) // vector if vector else 0):
+        amount = Amount.exactly(vector)
+        state = Storage(amount, "", taping.phase_now, category="optimizer_state", host=host)
+        taping.tape.add(state)
+    taping.tape.not_counted.setdefault(
+        f"what a step of {type(optimizer).__name__} needs on its way, which depends on values: it "
+        "is taken to have all of its history from its first step on"
+    )
+
+
 def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
     """One step of an optimizer, and what it keeps then.
 
@@ -156,6 +177,9 @@ def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     if any(p.grad is not None and p.grad.layout is not torch.strided for p in parameters):
         taping.tape.not_counted.setdefault(SPARSE)
+    if not can_be_followed(optimizer):
+        keep_by_rule(taping, optimizer)
+        return
     with any_value():
         optimizer.step()
     for group in optimizer.param_groups:

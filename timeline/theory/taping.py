@@ -141,6 +141,12 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         for rider in self._riders.pop(number, ()):
             self.tape.remove(rider)
 
+    def once(self, key: str) -> bool:
+        """Whether this is the first time that it is asked with this key."""
+        first = key not in self._once
+        self._once.add(key)
+        return first
+
     def is_(self, category: str, tensors: Iterable[torch.Tensor]) -> None:
         """Name what tensors are for; what already has a name keeps it.
 

@@ -20,6 +20,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from timeline.theory.loop import keep_by_rule
+from timeline.theory.optimizers import can_be_followed
 from timeline.theory.script.micro_steps import MicroSteps
 from timeline.theory.script.split import Split
 from timeline.theory.storages import tensors_in
@@ -200,6 +202,10 @@ class Course:
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._name_state(optimizer)
+        if not can_be_followed(optimizer):
+            first = optimizer.param_groups[0]["params"][0]
+            host = self.split.card_was_used and not self.split.on_card(first)
+            keep_by_rule(self.taping, optimizer, host=host)
         self._stepping = False
         self._begin("step")
         if self._leader is None:
