@@ -75,8 +75,9 @@ class Pieces:
         self._sequence = sequence
         torch = sys.modules["torch"]
         self._plain = torch.Tensor, torch.nn.Parameter
-        self._simple = {*self._plain, int, float, bool, type(None)}
+        self._simple = {int, float, bool, type(None)}
         self._strided = torch.strided
+        self._host = torch.device("cpu")
 
     def add(self, tensor: Any, category: int, layer: int = -1, sequence: int = -1) -> None:
         """A tensor is seen, and for what it is."""
@@ -91,10 +92,7 @@ class Pieces:
 
     def add_all(self, value: Any, category: int) -> None:
         """Every tensor in a value is seen."""
-        if category == STATE and self._is_simple(value):
-            for each in list(value.values()):
-                if type(each) in self._plain:
-                    self.add(each, category)
+        if category == STATE and type(value) is dict and self._add_simple(value):
             return
         looks = Looks()
         for each in tensors_in(value, looks):
@@ -134,9 +132,15 @@ class Pieces:
         known = self._there.get(tensor.untyped_storage()._cdata)
         return known.row if known is not None and known.row[CATEGORY] == TEMPORARY else None
 
-    def _is_simple(self, state: Any) -> bool:
-        """Whether a state is tensors and numbers by name, as nearly all of an optimizer's are."""
-        return type(state) is dict and all(type(each) in self._simple for each in state.values())
+    def _add_simple(self, state: dict[Any, Any]) -> bool:
+        """A state is seen; False where it is more than tensors and numbers, which few are."""
+        for each in list(state.values()):
+            kind = type(each)
+            if kind in self._plain:
+                self.add(each, STATE)
+            elif kind not in self._simple:
+                return False
+        return True
 
     def category_of(self, key: int) -> int:
         """Of the storage with this address of torch's; -1 where it was not seen."""
@@ -160,7 +164,7 @@ class Pieces:
             return
         device, mapped = _CPU, 0
         where = storage.device
-        if where.type == "cpu":
+        if where == self._host:  # to ask for its type takes twice as long
             mapped = int(storage.is_shared())
         else:
             device = self._device(str(where))
