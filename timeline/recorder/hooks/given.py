@@ -217,6 +217,4 @@ class Settings:
 
 
 def _is_sizes(value: Any) -> bool:
-    return (
-        type(value) is tuple and len(value) < 8 and all(isinstance(each, int) for each in value)
-    )
+    return type(value) is tuple and len(value) < 8 and all(isinstance(each, int) for each in value)
