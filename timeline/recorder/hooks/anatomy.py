@@ -32,6 +32,9 @@ _MOST_RETURNED = 256
 """Of what models returned before the step, so many of the last tensors may still be there."""
 
 _INFERENCE = "inference"
+_MOST_INFERENCES = 64
+"""Of a program that has inferred so often before it trains no more is looked at: it may never."""
+
 _FORWARDS = 3
 """Without a backward up to this forward there will hardly be one."""
 
@@ -67,6 +70,7 @@ class Anatomy(Watcher):
         self._weighed = False
         self._weighed_a_step = False
         self._forwards = 0
+        self._inferences = 0
         self._trains = False
         self._alone = False
 
@@ -80,6 +84,10 @@ class Anatomy(Watcher):
         """
         steps = path == "step/optimizer"
         if not self.done:
+            if path == _INFERENCE and self._weighing is None:
+                self._inferences += 1
+                if self._inferences > _MOST_INFERENCES:
+                    return None
             return Stepping(self, of) if steps else Watching(self, of, inputs)
         if steps and self.awaits_turns:
             return Waiting(self, of)
