@@ -148,3 +148,31 @@ def test_what_an_optimizer_made_before_its_closure_is_told_in_the_closures_phase
     beside = [each.in_heap for each in phases]
     assert len(beside) == 3
     assert max(beside) - min(beside) < 2 << 20
+
+
+UNDER_FUNC = """
+import torch
+from torch import nn
+
+model = nn.Linear(64, 8)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    x = torch.randn(32, 64)
+    with torch.no_grad():
+        torch.func.vmap(model)(x)
+    model(x).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+def test_a_model_that_is_called_under_vmap_first_is_weighed_all_the_same(tmp_path: Path):
+    (tmp_path / "program.py").write_text(UNDER_FUNC)
+    ran = run(
+        [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "program.py"], cwd=tmp_path
+    )
+    assert ran.code == 0, ran.stderr
+    anatomy = timeline.analyze(timeline.load(tmp_path / "run")).anatomy
+    assert anatomy is not None, ran.stderr
+    backward = next(each for each in anatomy.weighed.phases if each.path == "step/backward")
+    assert backward.categories["parameter"] == 4 * (64 * 8 + 8)

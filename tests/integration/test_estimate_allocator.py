@@ -24,6 +24,12 @@ for _ in range(10):
 """
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_this_shell(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def reserved(estimate):
     def run_it(first: str = "", *words: str) -> int:

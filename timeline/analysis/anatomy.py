@@ -355,8 +355,8 @@ def _higher(compositions: Sequence[Composition]) -> Iterator[str]:
     most = max(compositions, key=lambda each: each.later.held, default=None)
     if most is not None and most.later.held > _TOLD * most.grown:
         yield (
-            f"of that {format_bytes(most.later.held)} in {most.path} was in use before the phase "
-            "and after it: what the program had come to hold since the weighed step, such as a "
+            f"of that {format_bytes(most.later.held)} in {most.path} was in use beside the "
+            "phase, too: what the program had come to hold since the weighed step, such as a "
             "list that grows"
         )
 

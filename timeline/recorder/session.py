@@ -58,7 +58,8 @@ Twice as long each time that it is dry again at once, so that readings take 0.6 
 marks stay dense."""
 
 CALM_NS = 8_000_000
-"""A phase that takes so long while the bucket is dry ends that: marks are dense no more."""
+"""After a phase that takes so long the bucket is dry no longer than the first time: slow phases
+that stand among brief ones are worth a reading."""
 
 BRIEF_NS = 1_000_000
 HELD = 64
@@ -167,7 +168,8 @@ class Session(MarksFile):
             else:
                 self._brief.discard(opened.path)
                 if now - opened.begun_ns >= CALM_NS:
-                    self._dry_until_ns = now
+                    self._dry_ns = DRY_NS // 2  # doubled when it is dry again
+                    self._dry_until_ns = min(self._dry_until_ns, self._refilled_ns + DRY_NS)
         self._write(f'{{"k":"e","i":{number}{self._reading(now)}}}\n')
 
     def _held_lines(self) -> str:

@@ -150,4 +150,4 @@ def test_what_a_program_came_to_hold_after_the_weighed_step_is_told() -> None:
     look = HeapLook(-1, (317 * MIB, 20 * MIB, 0), (117 * MIB, 220 * MIB, 0))
     higher, held = notes_of([150, 200, 205, 230], heaps=(look,), begin=begin, end=end)
     assert higher.startswith('of "unexplained" 30.0 MiB in step/backward is by how much')
-    assert held.startswith("of that 17.0 MiB in step/backward was in use before the phase and aft")
+    assert held.startswith("of that 17.0 MiB in step/backward was in use beside the phase")

@@ -353,6 +353,7 @@ def test_without_exact_readings_marks_carry_time_alone(tmp_path):
 
 def test_dense_marks_of_brief_phases_are_held_back_and_keep_their_order(tmp_path):
     session = sessions.Session(str(tmp_path), exact=True)
+    session._now = count(session._now(), 10_000).__next__
     file = tmp_path / f"events.{session.pid}.jsonl"
     session._dry_until_ns = 1 << 62
     sessions.activate(session)
@@ -412,7 +413,7 @@ def test_readings_stay_away_longer_where_marks_stay_dense_and_come_back_where_th
     assert max(seen) <= sessions.DRY_AT_MOST_NS
     dry_for()
     slow = sessions.enter("validation")
-    pass_time(2 * sessions.CALM_NS)
+    pass_time(sessions.DRY_NS)
     sessions.leave(slow)
     with phase("after"):
         pass
@@ -422,8 +423,34 @@ def test_readings_stay_away_longer_where_marks_stay_dense_and_come_back_where_th
     assert marks["validation"].high < 0 < marks["after"].high
 
 
+def test_a_slow_phase_among_brief_ones_keeps_the_pauses_of_readings_short(tmp_path):
+    session = sessions.Session(str(tmp_path), exact=True)
+    sessions.activate(session)
+    now = session._now()
+    session._now = lambda: now
+    pauses = []
+    for _ in range(120):
+        slow = sessions.enter("slow")
+        now += 2 * sessions.CALM_NS
+        sessions.leave(slow)
+        for _ in range(200):
+            brief = sessions.enter("brief")
+            now += 50_000
+            sessions.leave(brief)
+        pauses.append(session._dry_until_ns - session._refilled_ns)
+    sessions.deactivate()
+    session.close()
+    assert 0 < max(pauses) <= sessions.DRY_NS
+    marks = load_directory(tmp_path).marks
+    read = {m.name for m in marks if m.kind is Kind.BEGIN and m.high > 0}
+    assert read == {"slow", "brief"}
+    slow_read = sum(m.high > 0 for m in marks if m.kind is Kind.BEGIN and m.name == "slow")
+    assert slow_read > 4  # two of them before marks were dense
+
+
 def test_what_is_held_back_is_not_written_twice_by_a_forked_child(tmp_path):
     session = sessions.Session(str(tmp_path), exact=True)
+    session._now = count(session._now(), 10_000).__next__
     sessions.activate(session)
     session._dry_until_ns = 1 << 62
     for _ in range(3):

@@ -216,17 +216,19 @@ class Passage:
 
     def _calls_around(self, weighed: Anatomy) -> Iterator[tuple[int, int]]:
         """Of modules with others inside that were called once, the first and the last node."""
-        for layer in weighed.layers:
-            if not layer.name or layer.calls != 1:
+        spans: dict[str, tuple[int, int]] = {}
+        for i, layer in enumerate(weighed.layers):
+            nodes = self.of_layer.get(i, ())
+            if not nodes:
                 continue
-            inside = [
-                number
-                for i, each in enumerate(weighed.layers)
-                if each is layer or each.name.startswith(f"{layer.name}.")
-                for number in self.of_layer.get(i, ())
-            ]
-            if inside:
-                yield min(inside), max(inside)
+            name, first, final = layer.name, min(nodes), max(nodes)
+            while name:
+                known = spans.get(name, (first, final))
+                spans[name] = min(first, known[0]), max(final, known[1])
+                name = name.rpartition(".")[0]
+        for layer in weighed.layers:
+            if layer.calls == 1 and layer.name in spans:
+                yield spans[layer.name]
 
     def _inside_convolutions(self, weighed: Anatomy) -> dict[int, int]:
         """By node, the bytes that a convolution took in forward and gave back before its end.

@@ -142,9 +142,15 @@ class Here(_local):
                 and not (inside is IN_STEP and watcher.awaits_turns)
             )
         ):
-            watch = watcher.watch(path, of, inputs)
-            if watch is not None and watch.begin(path, detail, opened) and inside is IN_CALL:
-                inside = IN_WEIGHED_CALL
+            try:
+                watch = watcher.watch(path, of, inputs)
+                if watch is not None and watch.begin(path, detail, opened) and inside is IN_CALL:
+                    inside = IN_WEIGHED_CALL
+            except Exception:
+                watch = None
+            except BaseException:  # Ctrl-C: nobody else would end the phase
+                leave(opened)
+                raise
         # The last thing done, and the first undone: an interrupt before it leaves nothing open.
         self._around.append((around, opened, watch))
         self.quiet = inside

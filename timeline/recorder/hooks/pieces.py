@@ -129,7 +129,8 @@ class Pieces:
         """Of a tensor that a model returned, the row; what is then given to another is an input."""
         if type(tensor) not in self._plain or tensor.layout is not self._strided:
             return None
-        known = self._there.get(tensor.untyped_storage()._cdata)
+        storage = _storage(tensor)
+        known = self._there.get(storage._cdata) if storage is not None else None
         return known.row if known is not None and known.row[CATEGORY] == TEMPORARY else None
 
     def _add_simple(self, state: dict[Any, Any]) -> bool:
@@ -206,7 +207,17 @@ def storages_in(value: Any) -> Iterator[Any]:
     torch = sys.modules["torch"]
     for each in tensors_in(value):
         if type(each) is torch.Tensor and each.layout is torch.strided:
-            yield each.untyped_storage()
+            storage = _storage(each)
+            if storage is not None:
+                yield storage
+
+
+def _storage(tensor: Any) -> Any:
+    """Of a dense tensor; None of one that stands for others, as under torch.func."""
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _storages(tensor: Any) -> Iterator[Any]:

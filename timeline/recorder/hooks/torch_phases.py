@@ -246,7 +246,12 @@ def _holds_nothing(kind: type) -> bool:
 
 
 def _on_torchs_account() -> bool:
-    """Whether torch itself calls the function whose probe asks, for purposes of its own."""
+    """Whether torch itself calls the function whose probe asks, for purposes of its own.
+
+    A backward that neither ``torch.autograd.backward`` nor ``grad`` began, and that runs on the
+    CPU in the thread of whoever began it, is not known as one: to ask in all threads whether the
+    engine runs there costs each phase a microsecond.
+    """
     # A thread of the autograd engine, where CUDA's backward runs forward again for a checkpoint,
     # runs a backward that it has not called.
     if probe.is_engines and Probe.graph_task() != _IN_NO_BACKWARD:

@@ -113,7 +113,7 @@ def _options(text: str) -> list[str]:
 
 
 def _set(settings: Settings, name: str, value: str) -> Settings:
-    if name in _IGNORED:
+    if name in _IGNORED or name.startswith("pinned_"):  # of memory on the host
         return settings
     if name == "expandable_segments":
         if value not in ("True", "False"):
@@ -145,8 +145,6 @@ def _set(settings: Settings, name: str, value: str) -> Settings:
 _GC = "garbage_collection_threshold"
 _IGNORED = {
     "release_lock_on_cudamalloc", "release_lock_on_hipmalloc",
-    "pinned_use_cuda_host_register", "pinned_use_hip_host_register",
-    "pinned_num_register_threads", "pinned_use_background_threads",
     "graph_capture_record_stream_reuse", "per_process_memory_fraction",
 }  # fmt: skip
 
