@@ -46,7 +46,8 @@ def test_the_heap_and_the_largest_that_it_has_been_are_the_kernels_own_figures()
         assert 0 <= mapped - size <= 1 << 16
     assert there[0] - before[0] >= 20_000 * 3000
     assert there[3] == there[2]
-    # Given back to the program's heap, and most of that to the system; what it had been stays.
+    # Given back to the program's heap, and mostly to the system, unless some small block stands at
+    # its top; what it had been stays.
     assert after[0] - before[0] < 2 << 20
-    assert after[2] < there[2]
+    assert after[2] <= there[2]
     assert after[3] == there[3]
