@@ -107,7 +107,7 @@ class Afterwards:
         if known is None or records.is_empty():
             self._idle_until_ns = min(records.empty_until_ns(), self._for_begins.empty_until_ns())
             return
-        self._for_records.spent_ns += ASKING_NS
+        records.spent_ns += ASKING_NS
         try:
             high = max(self._resident.highest(), self._sampled.highest())
         except (OSError, ValueError, IndexError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from timeline.recorder import lines
 from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOBODY, NOTHING, Here
@@ -104,24 +103,22 @@ class Probe(Here):
             self.call_inside(InnerCall(anatomy, module, args, kwargs))
             return
         kind = type(module)
-        known = _kinds.get(id(kind))
-        if known is None or known.ref() is not kind:
-            known = _learn(kind)
-        while known.wraps:
-            inner = module.__dict__.get("_modules", {}).get(known.wraps)
+        while kind.__name__ in _WRAPPED_IN:
+            inner = module.__dict__.get("_modules", {}).get(_WRAPPED_IN[kind.__name__])
             if inner is None:
                 break
-            module, known = inner, _learn(type(inner))
+            module, kind = inner, type(inner)
+        is_loss = issubclass(kind, Probe.loss)
         grad = Probe.grad_enabled()
         if (
-            (not grad if known.is_loss else known.in_library and _is_empty(module))
+            (not grad if is_loss else _is_operation(module))
             or "_is_replica" in module.__dict__
             or _on_torchs_account()
         ):
             self.pass_by()
         else:
-            path = "step/loss" if known.is_loss else "step/forward" if grad else "inference"
-            self.open(IN_CALL, path, known.name, anatomy, module, (args, kwargs))
+            path = "step/loss" if is_loss else "step/forward" if grad else "inference"
+            self.open(IN_CALL, path, kind.__name__, anatomy, module, (args, kwargs))
 
     def backward(self, roots: Any) -> None:
         """torch.autograd.backward or torch.autograd.grad is called, outermost."""
@@ -153,7 +150,7 @@ class Probe(Here):
     def load(self, target: Any) -> None:
         """A module or an optimizer is loaded, or moved to a device or type; or a file is."""
         kind = type(target)
-        if (_learn(kind).in_library and _is_empty(target)) or _on_torchs_account():
+        if _is_operation(target) or _on_torchs_account():
             self.pass_by()
         else:
             self.open(NOTHING, "load", target if kind is str else kind.__name__)
@@ -190,45 +187,11 @@ class Probe(Here):
 probe = Probe()
 
 
-class _Kind:
-    """What is asked of a class of modules at each call.
-
-    Attributes:
-        ref: to the class.
-        name: its name.
-        wraps: its name for the model that it stands around; empty for all others.
-        is_loss: whether it is one of torch's losses.
-        in_library: whether it comes from a library that has modules which hold nothing.
-    """
-
-    __slots__ = ("in_library", "is_loss", "name", "ref", "wraps")
-
-    def __init__(self, kind: type) -> None:
-        self.ref = ref(kind)
-        self.name = kind.__name__
-        self.wraps = _WRAPPED_IN.get(kind.__name__, "")
-        self.is_loss = issubclass(kind, Probe.loss)
-        self.in_library = str(kind.__module__).startswith(_LIBRARIES)
-
-
-_kinds: dict[int, _Kind] = {}
-"""By the class's id, so that no class is kept."""
-
-_KINDS_KEPT = 1024
-
-
-def _learn(kind: type) -> _Kind:
-    known = _kinds.get(id(kind))
-    if known is None or known.ref() is not kind:
-        if len(_kinds) >= _KINDS_KEPT:
-            _kinds.clear()
-        known = _kinds[id(kind)] = _Kind(kind)
-    return known
-
-
-def _is_empty(module: Any) -> bool:
+def _is_operation(module: Any) -> bool:
     """Whether a module is no model but an operation, such as a Softmax called by itself."""
-    return not (module._parameters or module._modules)
+    return str(type(module).__module__).startswith(_LIBRARIES) and not (
+        module._parameters or module._modules
+    )
 
 
 def _holds_nothing(kind: type) -> bool:
