@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def estimate(write_script, tmp_path):
         return run([sys.executable, "-m", "timeline", *words], cwd=tmp_path)
 
     return run_it
+
+
+@pytest.fixture
+def of_benchmarks(monkeypatch):
+    """``of_benchmarks(name)`` imports a module of ``benchmarks/estimates``, for one test."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    yield lambda name: import_module(f"estimates.{name}")
+    for name in [each for each in sys.modules if each.split(".")[0] == "estimates"]:
+        del sys.modules[name]
 
 
 def _children() -> set[int]:

@@ -48,35 +48,11 @@ def test_graphs_without_a_backward_do_not_gather(estimate):
     assert max(allocated[2 * third :]) == max(allocated[:third])
 
 
-def test_what_an_optimizer_does_after_its_closure_is_its_step(estimate):
-    ended = estimate("""
-import torch
-
-model = torch.nn.Linear(512, 512).cuda()
-optimizer = torch.optim.Adam(model.parameters())
-
-def closure():
-    optimizer.zero_grad()
-    loss = model(torch.randn(8, 512, device="cuda")).sum()
-    loss.backward()
-    return loss
-
-for _ in range(10):
-    optimizer.step(closure)
-""")
-    assert ended.code == 0, ended.stderr
-    found = json.loads(ended.stdout)["estimate"]
-    state = [each for each in found["alive_at_peak"] if each["category"] == "optimizer_state"]
-    assert {each["phase"] for each in state} == {"step/optimizer"}
-    assert found["peak_phase"] == "step/optimizer"
-
-
-def test_lbfgs_has_all_of_its_history_in_a_script_and_in_the_loop_of_a_model(estimate):
-    ended = estimate("""
+BY_CLOSURE = """
 import torch
 
 model = torch.nn.Linear(512, 511).cuda()
-optimizer = torch.optim.LBFGS(model.parameters(), history_size=7)
+optimizer = torch.optim.{optimizer}
 x = torch.randn(8, 512).cuda()
 
 def closure():
@@ -87,9 +63,24 @@ def closure():
 
 for _ in range(10):
     optimizer.step(closure)
-""")
+"""
+
+
+def by_closure(estimate, optimizer):
+    ended = estimate(BY_CLOSURE.replace("{optimizer}", optimizer))
     assert ended.code == 0, ended.stderr
-    found = json.loads(ended.stdout)["estimate"]
+    return json.loads(ended.stdout)["estimate"]
+
+
+def test_what_an_optimizer_does_after_its_closure_is_its_step(estimate):
+    found = by_closure(estimate, "Adam(model.parameters())")
+    state = [each for each in found["alive_at_peak"] if each["category"] == "optimizer_state"]
+    assert {each["phase"] for each in state} == {"step/optimizer"}
+    assert found["peak_phase"] == "step/optimizer"
+
+
+def test_lbfgs_has_all_of_its_history_in_a_script_and_in_the_loop_of_a_model(estimate):
+    found = by_closure(estimate, "LBFGS(model.parameters(), history_size=7)")
     vectors = (2 * 7 + 2) * 511 * 513 * 4  # old directions and steps, the last of each, and d
     assert found["categories_at_peak"]["optimizer_state"] == pytest.approx(vectors, rel=0.01)
     assert any("LBFGS" in each for each in found["not_counted"])

@@ -19,13 +19,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def figures(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from estimates import figures, versions
-
-    yield figures, versions
-    for name in [each for each in sys.modules if each.split(".")[0] == "estimates"]:
-        del sys.modules[name]
+def figures(of_benchmarks):
+    return of_benchmarks("figures"), of_benchmarks("versions")
 
 
 def test_p95_lies_between_two_rows_and_the_rank_and_the_worst_are_rows(figures):

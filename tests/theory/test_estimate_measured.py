@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,8 @@ MiB = 1 << 20
 
 
 @pytest.fixture
-def workloads(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from estimates import transformer, xmem
-
-    yield transformer, xmem
-    for name in [each for each in sys.modules if each.split(".")[0] == "estimates"]:
-        del sys.modules[name]
+def workloads(of_benchmarks):
+    return of_benchmarks("transformer"), of_benchmarks("xmem")
 
 
 @pytest.mark.parametrize(
