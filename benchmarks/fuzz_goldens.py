@@ -10,7 +10,7 @@ from pathlib import Path
 from ranks_on_disk import MS, write_rank
 
 from timeline.recording import format as layout
-from timeline.recording.anatomy import CATEGORIES
+from timeline.recording.weighed.facts import CATEGORIES
 from timeline.recording.writer import SampleWriter
 
 GiB = 1 << 30

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.browser import recordings
-from timeline.recording.anatomy import CATEGORIES, Anatomy, Moment, WeighedLayer, WeighedPhase
+from timeline.recording.anatomy import Anatomy, Moment, WeighedLayer, WeighedPhase
+from timeline.recording.weighed.facts import CATEGORIES
 
 pytestmark = pytest.mark.browser
 

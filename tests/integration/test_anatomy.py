@@ -197,7 +197,7 @@ def resnet():
 
 def optimizers():
     from timeline.analysis.expected import expected
-    from timeline.recording.anatomy import read_anatomy
+    from timeline.recording.anatomy_file import read_anatomy
     out = {}
     makers = dict(SGD={"lr": 0.1, "momentum": 0.9}, Adam={"amsgrad": True}, AdamW={}, NAdam={},
                   RAdam={}, Adamax={}, Adadelta={}, Adagrad={}, Rprop={},
@@ -247,7 +247,7 @@ def mixed():
 def by_formula(name):
     from timeline.analysis.expected import expected
     from timeline.analysis.formulas import Turn
-    from timeline.recording.anatomy import read_anatomy
+    from timeline.recording.anatomy_file import read_anatomy
     read = read_anatomy(Path(name), [])
     turn = Turn(read, 0)
     layers = turn.by_layer()

@@ -15,7 +15,8 @@ from timeline.analysis.anatomy import Anatomized, take_apart
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Turn
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
-from timeline.recording.anatomy import Anatomy, read_anatomy
+from timeline.recording.anatomy import Anatomy
+from timeline.recording.anatomy_file import read_anatomy
 
 pytestmark = pytest.mark.torch
 

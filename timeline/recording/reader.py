@@ -10,7 +10,7 @@ from typing import Literal
 
 from timeline.errors import DamagedRecordingError, NewerFormatError, NoRecordingError
 from timeline.recording.alive import writer_lives
-from timeline.recording.anatomy import read_anatomy
+from timeline.recording.anatomy_file import read_anatomy
 from timeline.recording.channels import read_series
 from timeline.recording.devices import limits_of, read_devices
 from timeline.recording.documents import Document, clean, read_document

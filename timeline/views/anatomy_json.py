@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from timeline.analysis.anatomy import Anatomized, Composition
+from timeline.analysis.anatomy import Anatomized
+from timeline.analysis.composition import Composition
 
 
 def breakdown(anatomy: Anatomized | None) -> dict[str, object] | None:

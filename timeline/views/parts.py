@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from timeline.analysis.anatomy import Anatomized, Composition, Part
+from timeline.analysis.anatomy import Anatomized
+from timeline.analysis.composition import Composition, Part
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 from timeline.views.palette import Theme

@@ -6,7 +6,6 @@ import pytest
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
 from timeline.recording.anatomy import (
-    CATEGORIES,
     Anatomy,
     HeapLook,
     LayerCall,
@@ -15,6 +14,7 @@ from timeline.recording.anatomy import (
     WeighedLayer,
     WeighedPhase,
 )
+from timeline.recording.weighed.facts import CATEGORIES
 
 MIB = 1 << 20
 PATH = "step/backward"

@@ -7,7 +7,6 @@ import pytest
 from timeline.analysis.expected import expected, is_unwalked
 from timeline.analysis.formulas import Held, Turn
 from timeline.recording.anatomy import (
-    CATEGORIES,
     NO_MOMENT,
     Anatomy,
     LayerCall,
@@ -15,6 +14,7 @@ from timeline.recording.anatomy import (
     WeighedLayer,
     WeighedPhase,
 )
+from timeline.recording.weighed.facts import CATEGORIES
 
 BATCH = 8
 

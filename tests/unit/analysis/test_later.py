@@ -7,7 +7,8 @@ import pytest
 
 from timeline.analysis.later import Later, kept_later
 from timeline.analysis.types import Instances
-from timeline.recording.anatomy import CATEGORIES, NO_MOMENT, HeapLook, Moment, WeighedPhase
+from timeline.recording.anatomy import NO_MOMENT, HeapLook, Moment, WeighedPhase
+from timeline.recording.weighed.facts import CATEGORIES
 
 MIB = 1 << 20
 PATH = "step/backward"

@@ -8,8 +8,9 @@ import pytest
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.readings import merge
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
-from timeline.recording.anatomy import CATEGORIES, Anatomy, Import, Moment, WeighedPhase
+from timeline.recording.anatomy import Anatomy, Import, Moment, WeighedPhase
 from timeline.recording.types import Channel, Marks, Series
+from timeline.recording.weighed.facts import CATEGORIES
 
 MIB = 1 << 20
 PATH = "step/backward"

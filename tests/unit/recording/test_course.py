@@ -6,7 +6,7 @@ import random
 import pytest
 
 from timeline.analysis.advice.advising import advised
-from timeline.recording.anatomy import read_anatomy
+from timeline.recording.anatomy_file import read_anatomy
 from timeline.recording.course import Node, Span
 from timeline.recording.format import BREAKDOWN
 

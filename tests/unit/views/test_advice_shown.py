@@ -9,7 +9,8 @@ from synthetic import recording
 
 from timeline.analysis.advice.advising import Advised
 from timeline.analysis.analyze import analyze
-from timeline.analysis.anatomy import PARTS, Anatomized, Composition, Part
+from timeline.analysis.anatomy import Anatomized
+from timeline.analysis.composition import PARTS, Composition, Part
 from timeline.analysis.later import Later
 from timeline.recording.anatomy import NO_MOMENT, Anatomy, Trained
 from timeline.theory.types import Advice

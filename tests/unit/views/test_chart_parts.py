@@ -4,7 +4,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from timeline.analysis.anatomy import PARTS, Composition, Part
+from timeline.analysis.composition import PARTS, Composition, Part
 from timeline.analysis.later import Later
 from timeline.views.chart.parts import draw
 from timeline.views.chart.sheet import Box, Plot, Sheet

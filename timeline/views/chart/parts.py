@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.anatomy import Composition
+from timeline.analysis.composition import Composition
 from timeline.analysis.types import Analysis
 from timeline.units import format_bytes
 from timeline.views.chart import lettering

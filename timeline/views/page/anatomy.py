@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from timeline.analysis.anatomy import Anatomized, Composition
+from timeline.analysis.anatomy import Anatomized
+from timeline.analysis.composition import Composition
 from timeline.analysis.types import Analysis
 from timeline.recording.anatomy import WeighedLayer
 from timeline.theory.types import Advice

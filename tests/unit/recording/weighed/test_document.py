@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timeline.recording.anatomy import Anatomy, read_anatomy
+from timeline.recording.anatomy import Anatomy
+from timeline.recording.anatomy_file import read_anatomy
 from timeline.recording.weighed.document import document_of
 from timeline.recording.weighed.facts import Facts
 from timeline.recording.weighed.file import settle
