@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from timeline.theory import packing, shortcuts, sparse
+from timeline.theory.cuda import recurrent_kernel
 from timeline.theory.layers.workspace import lstm_workspace
 from timeline.theory.refusing import look_at
 
@@ -163,7 +164,12 @@ def _ctc_loss(args: Any, kwargs: Any, note: Callable[[str], object]) -> Any:
     return probabilities.new_empty(batch), kept
 
 
-_INSTEAD = {**packing.INSTEAD, **shortcuts.INSTEAD, **sparse.INSTEAD}
+_INSTEAD = {
+    **packing.INSTEAD,
+    **shortcuts.INSTEAD,
+    **sparse.INSTEAD,
+    **recurrent_kernel.INSTEAD,
+}
 _INSTEAD[aten._ctc_loss.default] = _INSTEAD[aten._ctc_loss.Tensor] = _ctc_loss
 if hasattr(aten, "_grouped_mm"):  # since torch 2.5
     _INSTEAD[aten._grouped_mm.default] = _grouped_mm

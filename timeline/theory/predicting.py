@@ -193,8 +193,7 @@ def predict(
     made = ask(1, follow=True)
     peaks = made.allocator.counters
     beside = context(card)
-    least = max(peaks.peak_allocated, int((1 - TOO_MUCH) * peaks.peak_reserved))
-    reserved = Range(least, peaks.peak_reserved, _most(tape, made, ask, capacity))
+    reserved = Range(_least(tape, made, ask), peaks.peak_reserved, _most(tape, made, ask, capacity))
     room = card.memory - beside.low
     if reserved.expected <= room < reserved.high:
         # The allocator gives back what it only keeps before it fails.
@@ -231,6 +230,13 @@ def predict(
         not_counted=tuple(tape.not_counted),
         program=Program(tape, steps, settings),
     )
+
+
+def _least(tape: Tape, made: Run, ask: Callable[[int], Run]) -> int:
+    """The least that may be reserved: that of workspaces as small as they can be, and less."""
+    known = all(each.amount.low == each.amount.expected for each in tape.storages)
+    peaks = (made if known else ask(0)).allocator.counters
+    return max(peaks.peak_allocated, int((1 - TOO_MUCH) * peaks.peak_reserved))
 
 
 def _most(tape: Tape, made: Run, ask: Callable[[int], Run], capacity: int | None) -> int:

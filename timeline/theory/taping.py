@@ -85,9 +85,10 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         elif isinstance(effect, str):
             tape.not_counted.setdefault(effect)
         elif isinstance(effect, Scratch):
-            storage = self._storage(effect)
-            storage.may_fail, storage.asks = effect.may_fail, effect.asks
-            tape.remove(tape.add(storage))
+            tape.remove(self._scratch(effect))
+        elif isinstance(effect, tuple):
+            for number in [self._scratch(each) for each in effect]:
+                tape.remove(number)
         elif isinstance(effect, Once):
             if effect.key not in self._once:
                 self._once.add(effect.key)
@@ -95,6 +96,11 @@ class Taping(TorchDispatchMode):  # type: ignore[misc]
         elif isinstance(effect, Kept):
             (owner, *_) = self.number(effect.tensor)
             self._riders.setdefault(owner, []).append(tape.add(self._storage(effect)))
+
+    def _scratch(self, effect: Scratch) -> int:
+        storage = self._storage(effect)
+        storage.may_fail, storage.asks = effect.may_fail, effect.asks
+        return self.tape.add(storage)
 
     def _storage(self, effect: Scratch | Once | Kept) -> Storage:
         return Storage(

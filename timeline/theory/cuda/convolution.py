@@ -176,7 +176,7 @@ def workspace(kind: str, shapes: Shapes, platform: Platform) -> Amount:
     if shapes.channels_last:
         return Amount(0, 0, weight)
     if kind == "forward" and platform.card.capability == (8, 6) and _narrow(shapes):
-        return Amount(0, source + weight, source + weight)
+        return Amount.exactly(source + weight)
     parts = {
         "forward": source + weight,
         "input gradient": result + weight + source,

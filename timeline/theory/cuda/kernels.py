@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ _RULES = (blas, convolution, indexing, normalization, recurrent)
 def substituted(platform: Platform) -> Iterator[None]:
     """Take CUDA's way in the operators that choose by device."""
     library = torch.library.Library("aten", "IMPL")
+    others = ExitStack()
     clear = torch.clear_autocast_cache
 
     def clear_both() -> None:
@@ -56,8 +57,11 @@ def substituted(platform: Platform) -> Iterator[None]:
                 substitutes: list[tuple[str, str, Callable[..., Any]]] = part.substitutes(platform)
                 for name, key, instead in substitutes:
                     library.impl(name, instead, key)
+        if recurrent.GROUP.name not in platform.without:
+            others.enter_context(recurrent.by_cudnn())
         yield
     finally:
+        others.close()
         library._destroy()
         torch.clear_autocast_cache = clear
         autocast.forget()

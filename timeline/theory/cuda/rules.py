@@ -4,7 +4,7 @@ A rule belongs to a group, which can be switched off, and says where it is from.
 call of an operator and yields, in the order of time, what CUDA's kernel does:
 
 * a tensor: one of the results comes into being now (those not yielded come first);
-* `Scratch`: memory that is gone before the operator returns;
+* `Scratch`: memory that is gone before the operator returns, or several in a tuple, at one time;
 * `Kept`: memory that lives as long as one of the results does;
 * `Once`: memory that stays for good, at its first use;
 * a text: what it does that is not counted.
@@ -58,7 +58,7 @@ class Once:
 
 
 Effect = Any
-"""`Scratch`, `Kept`, `Once`, a `torch.Tensor` among the results, or a text."""
+"""`Scratch` or a tuple of them, `Kept`, `Once`, a `torch.Tensor` among the results, or a text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ KERNELS = {
     "_addmm_activation", "linear", "convolution", "embedding", "_embedding_bag",
     "_embedding_bag_forward_only", "native_batch_norm", "cudnn_batch_norm",
     "_native_batch_norm_legit", "native_layer_norm", "native_group_norm", "mkldnn_rnn_layer",
+    "_cudnn_rnn",
     "nll_loss_forward", "nll_loss2d_forward", "cat", "stack", "index_select", "gather",
     "scatter", "scatter_add", "scatter_reduce", "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",

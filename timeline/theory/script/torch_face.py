@@ -1,6 +1,4 @@
-"""The rest of torch as a script would find it with the card there: autocast, scalers, compilers,
-packed sequences.
-"""
+"""The rest of torch as a script would find it with the card there: autocast, scalers, compilers."""
 
 from __future__ import annotations
 
@@ -9,9 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
-
-from timeline.theory.script.values import line
 
 
 def put_on(note: Callable[[str], None]) -> None:
@@ -20,38 +15,8 @@ def put_on(note: Callable[[str], None]) -> None:
     _scaler()
     _compilers(note)
     _initialisers()
-    _packed_sequences(note)
     # Tensors of inference mode take ways of their own past the modes; as memory it is no_grad.
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode is True else _called(mode)
-
-
-def _packed_sequences(note: Callable[[str], None]) -> None:
-    """An LSTM over a packed sequence as one kernel, as cuDNN has it.
-
-    On a CPU torch does it by a few small operators for each step of time and each layer, which
-    takes minutes here and keeps other tensors. The rows of a packed sequence are as many as those
-    of one sequence of that length in a batch of one, for which there is one kernel.
-    """
-    lstm = torch._VF.lstm
-
-    def followed(*args: Any) -> Any:
-        # As many words in both forms: the second is batch_sizes, or the two states.
-        packed = len(args) == 9 and isinstance(args[1], torch.Tensor)
-        if not packed or not isinstance(args[0], FakeTensor) or not _one_kernel(*args[:3]):
-            return lstm(*args)
-        data, _, (hidden, cell), *rest = args
-        note(f"the packed sequence at {line()} is followed as one of as many rows")
-        out, last, last_cell = lstm(data.unsqueeze(1), (hidden[:, :1], cell[:, :1]), *rest, False)
-        return out.squeeze(1), last.expand_as(hidden), last_cell.expand_as(cell)
-
-    torch._VF.lstm = followed
-
-
-def _one_kernel(data: torch.Tensor, sizes: Any, state: Any) -> bool:
-    # aten/src/ATen/native/RNN.cpp: oneDNN has no projections, and no fp16 in training.
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.float16
-    known = data.dtype in (torch.float32, torch.bfloat16) and not half
-    return known and state[0].shape == state[1].shape
 
 
 def _called(function: Any) -> Any:
