@@ -65,6 +65,49 @@ def test_words_of_a_script_in_braces_are_compared(script, capsys):
     assert 256 * MiB <= grown <= 2 * 256 * MiB
 
 
+NORMS = """
+from torch import nn
+
+def make(batch=8):
+    return {"model": nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1),
+                                   nn.BatchNorm2d(64)),
+            "optimizer": "sgd", "inputs": (3, 512, 512)}
+"""
+
+
+def test_a_batch_too_small_to_run_is_not_taken_for_one_that_fails(
+    write_script, tmp_path, monkeypatch, capsys
+):
+    write_script(NORMS, "norms_of_one_pixel.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["estimate", "norms_of_one_pixel:make", "--fit"]
+    assert main([*words, "780MiB", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["fit"]
+    assert 2 <= found["batch"] == found["next"]["batch"] - 1
+    assert found["refused"] == ""
+    assert main([*words, "560MiB", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["fit"]
+    assert (found["batch"], found["next"]["batch"]) == (0, 2)
+    assert "more than 1 value per channel" in found["refused"]
+    assert main([*words, "560MiB"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "not even a batch of 2 fits 560.0 MiB" in told
+    assert "A batch of 1 cannot run: step/forward of Sequential" in told
+    assert main([*words[:2], "--compare", "batch=1,2"]) == 1
+    assert "with batch=1: step/forward of Sequential" in capsys.readouterr().err
+
+
+def test_the_batch_of_a_script_is_compared_by_its_own_name(script, capsys):
+    words = ["--compare", "batch-size=1,3", script, "--batch-size", "{batch-size}"]
+    assert main(["estimate", "--json", *words]) == 0
+    rows = json.loads(capsys.readouterr().out)["comparison"]
+    assert [row["batch-size"] for row in rows] == ["1", "3"]
+    grown = rows[1]["peak_allocated"] - rows[0]["peak_allocated"]
+    assert 2 * 2 * 256 * MiB <= grown <= 2 * 5 * 256 * MiB
+    assert main(["estimate", "--compare", "batch-size=1,3", script]) in (1, 2)
+    assert "write {batch-size} where its words have it" in capsys.readouterr().err
+
+
 def test_a_batch_that_changes_nothing_is_said(script, capsys):
     assert main(["estimate", "--fit", "t4", script, "--seed", "{batch}"]) == 2
     assert "needs the same with {batch} as 8 and as 16" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from timeline.errors import BreakdownError
 from timeline.theory.estimate_types import Range
 from timeline.theory.fitting import LARGEST, largest_batch
 
@@ -56,6 +57,28 @@ def test_where_not_even_one_fits_the_answer_is_none():
     assert found.batch == 0
     assert found.next is not None
     assert found.next[0] == 1
+
+
+@pytest.mark.parametrize(("capacity", "batch"), [(100, 0), (700, 2), (1600, 5)])
+def test_batches_that_are_too_small_to_run_end_the_search_below(capacity, batch):
+    plain = estimator(capacity, 100, 300)
+
+    def estimate(size):
+        if size < 2:
+            raise BreakdownError("more than 1 value per channel")
+        return plain(size)
+
+    found = largest_batch(estimate, fits)
+    assert (found.batch, found.next[0]) == (batch, batch + 1 if batch else 2)
+    assert found.refused == ("" if batch else "more than 1 value per channel")
+
+
+def test_where_the_first_batch_cannot_run_there_is_no_answer():
+    def estimate(size):
+        raise BreakdownError("no such layer")
+
+    with pytest.raises(BreakdownError, match="no such layer"):
+        largest_batch(estimate, fits)
 
 
 @pytest.mark.parametrize("each", [0, 1])

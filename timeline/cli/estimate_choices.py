@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeline.cli.estimate_scripts import Varied
 from timeline.cli.output import show
-from timeline.errors import UsageError
+from timeline.errors import BreakdownError, UsageError
 from timeline.theory import cards
 from timeline.theory.cards import Card
 from timeline.theory.estimate_types import Estimate
@@ -118,7 +118,8 @@ def fit(options: argparse.Namespace, varied: Varied | None = None) -> int:
     look = look_of(sys.stdout)
     title = found.estimate.title
     if not found.batch:
-        said = f"not even a batch of 1 fits {card.title}"
+        smallest = found.next[0] if found.next and found.refused else 1
+        said = f"not even a batch of {smallest:,} fits {card.title}"
     elif found.next is None:
         said = f"every batch up to {found.batch:,} fits {card.title}, and no larger one was tried"
     else:
@@ -137,6 +138,9 @@ def fit(options: argparse.Namespace, varied: Varied | None = None) -> int:
         f"{format_bytes(found.estimate.context.high)} are known; {found.runs} estimates",
         rest="  ",
     )
+    if found.next and found.refused:
+        smaller = found.next[0] - 1
+        lines += look.lines(f"A batch of {smaller:,} cannot run: {found.refused}", rest="  ")
     if found.estimate.cut_off:
         lines += look.lines(f"Cut off: {found.estimate.cut_off}", rest="  ")
     show("\n".join(lines) + "\n")
@@ -163,6 +167,7 @@ def _fit_document(found: Any, card: Card) -> dict[str, object]:
         "peak_reserved": found.estimate.peak_reserved,
         "process_total": asdict(found.estimate.process_total),
         "next": None if after is None else {"batch": after[0], "reason": after[1].out_of_memory},
+        "refused": found.refused,
         "estimates": found.runs,
         "cut_off": found.estimate.cut_off,
     }
@@ -183,7 +188,7 @@ def compare(options: argparse.Namespace, card: Card, varied: Varied | None = Non
     # Found before the first estimate, which may take long: one of them may not exist.
     holding = [cards.find(each["gpu"]) if "gpu" in each else card for each in changes]
     made = [
-        (row, one(options, **each) if varied is None else varied.one(**each), on)
+        (row, _named(options, each) if varied is None else varied.one(**each), on)
         for row, each, on in zip(rows, changes, holding, strict=True)
     ]
     if options.json:
@@ -219,6 +224,15 @@ def compare(options: argparse.Namespace, card: Card, varied: Varied | None = Non
             body += look.lines(f"{', '.join(row)} was cut off: {each.cut_off}", rest="  ")
     show("\n".join([heading, "", *body]) + "\n")
     return 0
+
+
+def _named(options: argparse.Namespace, changed: dict[str, Any]) -> Estimate:
+    """One estimate of a model; where it cannot be made, an error that names the choices."""
+    try:
+        return one(options, **changed)
+    except BreakdownError as error:
+        choices = ", ".join(f"{name}={value}" for name, value in changed.items())
+        raise BreakdownError(f"with {choices}: {error}") from error
 
 
 def _change(size: int, first: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from timeline.errors import BreakdownError
 from timeline.theory import between
 from timeline.theory.estimate_types import Estimate
 
@@ -23,17 +24,20 @@ class Fit:
     """What was found.
 
     Attributes:
-        batch: the largest that fits; 0 if not even 1 does.
-        estimate: of that batch; of 1 if none fits.
+        batch: the largest that fits; 0 if none does.
+        estimate: of that batch; of the smallest that can run if none fits.
         next: the smallest that does not fit, and its estimate; None where none was too large
             up to `LARGEST`.
         runs: how many were estimated.
+        refused: where none fits, why one less than the smallest cannot run, such as for batch
+            normalisation, which has no variance of one row; empty where that is 1.
     """
 
     batch: int
     estimate: Estimate
     next: tuple[int, Estimate] | None
     runs: int
+    refused: str = ""
 
 
 def largest_batch(
@@ -48,12 +52,23 @@ def largest_batch(
         estimate: of a batch.
         fits: whether an estimate fits.
         start: the first guess.
+
+    Raises:
+        BreakdownError: a batch cannot be estimated, and none smaller was too large before.
     """
     known: dict[int, Estimate] = {}
+    refused: dict[int, str] = {}
 
     def ask(batch: int) -> bool:
         if batch not in known:
-            known[batch] = estimate(batch)
+            try:
+                known[batch] = estimate(batch)
+            except BreakdownError as error:
+                if not high:
+                    raise
+                # It takes no memory, and what is looked for lies above it.
+                refused[batch] = str(error)
+                return True
         return fits(known[batch])
 
     low, high = 0, 0
@@ -73,6 +88,8 @@ def largest_batch(
         else:
             batch = 2 * low if len(known) == 1 else FARTHEST * low
         batch = min(batch, LARGEST)
+    if low in refused:
+        return Fit(0, known[high], (high, known[high]), len(known), refused[low])
     if not low:
         ask(1)
     return Fit(low, known[low or 1], (high, known[high]) if high else None, len(known))
