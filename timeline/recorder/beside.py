@@ -38,6 +38,9 @@ RISE = 64 << 10
 """Below this a rise over the largest reading is not worth a row, and may be none: the kernel's word
 after the end comes from the quick counters."""
 
+HELD_NS, MOST_HELD = 80_000_000, 64
+"""Rows that tell nothing new wait for so long, and so many of them, to be written together."""
+
 ENDS_WITHIN_S = 5.0
 """A reading takes well under a millisecond, and one by ``ps`` some 20."""
 
@@ -105,7 +108,12 @@ class Beside:
         self._lost = ""
         self._gone: dict[str, int] | None = None
         self._sampler = HostSampler(
-            self._probe, self._writer.append, self._pace, self._streams.glance
+            self._probe.readings(),
+            self._writer.extend,
+            self._pace,
+            self._streams.glance,
+            # A thread of the program ends with it, and the last rows are those that matter then.
+            held=1 if guest else max(1, min(HELD_NS // interval_ns, MOST_HELD)),
         )
         self._channels: dict[str, Mapping[str, object]] = {
             "host.rss": {

@@ -24,7 +24,7 @@ from timeline.recording.format import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # these cost milliseconds, and are needed for reading only
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 HEADER_EVERY = 100
 """Rows between two rewrites of the header's row count: plain numpy.load shows so many less."""
@@ -193,7 +193,7 @@ def write_last_json(directory: str, name: str, document: Mapping[str, object]) -
 
 
 class SampleWriter:
-    """Appends rows to one ``samples.<stream>.npy``, each by one write, so that none is lost.
+    """Appends rows to one ``samples.<stream>.npy``; each call is one write, so that none is lost.
 
     A row that was written is in the kernel's hands and outlives this process. After opening,
     nothing raises for what the disk does: writing ends and ``lost`` says why.
@@ -245,24 +245,29 @@ class SampleWriter:
 
         A value outside of its column's range is written as the nearest one that fits.
         """
+        return self.extend((values,))
+
+    def extend(self, rows: Sequence[tuple[int, ...]]) -> bool:
+        """Write some rows, as `append` does one, by one write. Returns whether all were written."""
         if self._fd < 0:
             return False
         try:
-            row = self._row.pack(*values)
+            written = b"".join([self._row.pack(*row) for row in rows])
         except struct.error:
-            row = self._row.pack(*map(_fitting, values, self._codes))
+            written = b"".join([self._row.pack(*map(_fitting, row, self._codes)) for row in rows])
         if self._guest and not self._is_mine():
             return False
         try:
-            written = os.write(self._fd, row)
+            taken = os.write(self._fd, written)
         except OSError as error:
             self._stop(_why(error))
             return False
-        if written < len(row):
+        before = self.rows
+        self.rows += taken // self._row.size
+        if taken < len(written):
             self._stop("the disk is full")
             return False
-        self.rows += 1
-        if self.rows % HEADER_EVERY == 0:
+        if before // HEADER_EVERY != self.rows // HEADER_EVERY:
             self._count()
         return self._fd >= 0
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from timeline.recorder.host_sampler import HostSampler
+from timeline.recorder.host_sampler import TAKEN, HostSampler
 from timeline.recorder.pace import LEAST_NS, Pace
 
 MS = 1_000_000
@@ -19,33 +19,32 @@ both_ways = pytest.mark.parametrize("timer", [TIMER, False], ids=["timer", "cloc
 class Probe:
     """Reads a list of pairs of an RSS and a mark; the time is the number of the reading."""
 
-    exact = True
-    reason = ""
-
     def __init__(self, pairs):
         self.pairs = iter(pairs)
-        self.readings = 0
+        self.number = 0
         self.on = {}
 
     def read(self):
-        self.readings += 1
-        if self.readings in self.on:
-            self.on[self.readings]()
+        self.number += 1
+        if self.number in self.on:
+            self.on[self.number]()
         pair = next(self.pairs)
-        return None if pair is None else (self.readings, 0, 1, *pair)
+        return None if pair is None else (self.number, 0, 1, *pair)
 
-    def close(self):
-        pass
+    def readings(self):
+        return iter(self.read, None)
 
 
-def sampled(probe, pace, keep=lambda *row: True, aside=lambda t: t):
+def sampled(probe, pace, keep=lambda *row: True, aside=lambda t: t, held=1, writes=None):
     rows = []
 
-    def kept(*row):
-        rows.append(row)
-        return keep(*row)
+    def kept(new):
+        rows.extend(new)
+        if writes is not None:
+            writes.append([row[3] for row in new])
+        return keep(*new[-1])
 
-    sampler = HostSampler(probe, kept, pace, aside)
+    sampler = HostSampler(probe.readings(), kept, pace, aside, held=held)
     done = []
     thread = threading.Thread(target=lambda: done.append(sampler.run()), daemon=True)
     thread.start()
@@ -97,6 +96,47 @@ def test_a_row_that_cannot_be_kept_ends_the_loop(timer):
     _, well, rows = sampled(Probe([(1, 1)] * 9), Pace(MS, timer=timer), keep=keep)
     assert not well
     assert len(rows) == 3
+
+
+def test_rows_that_tell_nothing_wait_for_each_other():
+    low = [(9, 9), *[(5, 5)] * 7, None]
+    writes = []
+    _, well, rows = sampled(Probe(low), Pace(MS), held=3, writes=writes)
+    assert well
+    assert writes == [[9], [5, 5, 5], [5, 5, 5], [5]], "and the rest as the process is gone"
+    assert len(rows) == 8
+
+
+def test_the_highest_so_far_and_a_mark_that_was_reset_are_written_at_once_after_those_before():
+    reset, slight = (6, 6 + TAKEN + 1), (6, 6 + TAKEN)
+    pairs = [(9 + TAKEN, -1), (5, 5), (9 + TAKEN, 10 + TAKEN), (6, 6), reset, slight, (7, 7), None]
+    writes = []
+    sampled(Probe(pairs), Pace(MS), held=99, writes=writes)
+    assert writes == [[9 + TAKEN], [5, 9 + TAKEN], [6, 6], [6, 7]]
+
+
+def test_told_to_end_or_broken_off_it_leaves_no_row_unwritten():
+    pace, probe, writes = Pace(MS), Probe([(9, 9), *[(5, 5)] * 4]), []
+    probe.on[4] = pace.set
+    sampled(probe, pace, held=99, writes=writes)
+    assert writes == [[9], [5, 5, 5, 5]]
+
+    def breaks_at_3(t_ns):
+        if t_ns == 3:
+            raise ValueError
+        return t_ns
+
+    written = []
+    sampler = HostSampler(
+        Probe([(9, 9), (5, 5), (6, 6)]).readings(),
+        lambda rows: not written.extend(rows),
+        Pace(MS),
+        breaks_at_3,
+        held=99,
+    )
+    with pytest.raises(ValueError):
+        sampler.run()
+    assert [row[3] for row in written] == [9, 5, 6]
 
 
 def test_what_is_done_aside_is_done_again_when_it_said():

@@ -52,6 +52,22 @@ def test_numpy_opens_a_growing_file_with_most_rows(path):
     assert len(np.load(path)) == 2 * HEADER_EVERY + 7
 
 
+def test_rows_written_together_are_those_written_one_by_one(path, tmp_path):
+    together = SampleWriter(path, HOST_FIELDS)
+    one_by_one = SampleWriter(str(tmp_path / "other.npy"), HOST_FIELDS)
+    odd = (5, 6_000_000_000, -1, 1 << 70, -(1 << 70))
+    for first in range(0, HEADER_EVERY + 8, 4):
+        rows = [row(first), odd, row(first + 2), row(first + 3)]
+        assert together.extend(rows)
+        assert all(one_by_one.append(*each) for each in rows)
+    # Either counts in its header at the hundredth row, or at the first write past it.
+    assert len(np.load(path)) == HEADER_EVERY
+    together.close()
+    one_by_one.close()
+    with open(path, "rb") as a, open(tmp_path / "other.npy", "rb") as b:
+        assert a.read() == b.read()
+
+
 def test_a_value_outside_its_column_is_the_nearest_that_fits(path):
     writer = SampleWriter(path, HOST_FIELDS)
     assert writer.append(5, 6_000_000_000, -1, 1 << 70, -(1 << 70))
@@ -105,18 +121,18 @@ from timeline.recording.writer import SampleWriter
 {before}
 writer = SampleWriter(sys.argv[1], HOST_FIELDS)
 said = 0
-while writer.append(1000 + said, 0, 1, 4096, 4096):
-    said += 1
+while writer.extend([(1000 + said, 0, 1, 4096, 4096)] * {together}):
+    said += {together}
 again = writer.append(0, 0, 0, 0, 0)
 writer.close()
 print(json.dumps([said, writer.rows, writer.lost, again]))
 """
 
 
-def check_filled(path, out):
+def check_filled(path, out, together=1):
     assert out.returncode == 0, out.stderr
     said, rows, lost, again = json.loads(out.stdout)
-    assert rows == said
+    assert said <= rows < said + together
     assert not again
     assert lost.startswith(f"samples.host.npy ends after {rows} rows: ")
     # The header could still be rewritten: it takes no new space.
@@ -125,16 +141,16 @@ def check_filled(path, out):
     return rows, lost
 
 
+@pytest.mark.parametrize("together", [1, 3])
 @pytest.mark.parametrize("more", [0, 16, 31])
-def test_a_file_that_may_not_grow_ends_at_a_whole_row(path, more):
+def test_a_file_that_may_not_grow_ends_at_a_whole_row(path, more, together):
     resource = pytest.importorskip("resource")
     limit = HEADER_BYTES + 32 * 10 + more
     before = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
     assert resource
-    out = subprocess.run(
-        [sys.executable, "-c", FILL.format(before=before), path], capture_output=True, text=True
-    )
-    assert check_filled(path, out)[0] == 10
+    fill = FILL.format(before=before, together=together)
+    out = subprocess.run([sys.executable, "-c", fill, path], capture_output=True, text=True)
+    assert check_filled(path, out, together)[0] == 10
 
 
 def test_a_full_disk_ends_the_writing_at_a_whole_row(tmp_path):
@@ -148,7 +164,15 @@ def test_a_full_disk_ends_the_writing_at_a_whole_row(tmp_path):
     )
     try:
         out = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, sys.executable, FILL.format(before="")],
+            [
+                "unshare",
+                "-m",
+                "sh",
+                "-c",
+                script,
+                sys.executable,
+                FILL.format(before="", together=1),
+            ],
             capture_output=True,
             text=True,
         )

@@ -13,6 +13,7 @@ from timeline.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Protocol
 
     from timeline.recorder.overall import Overall
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
         def read(self) -> Sample | None:
             """One sample, or None if the process is gone."""
+
+        def readings(self) -> Iterator[Sample]:
+            """What `read` gives, one sample after the other until the process is gone."""
 
         def close(self) -> None:
             """Let go of what is open."""

@@ -17,7 +17,7 @@ from timeline.recording.format import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from timeline.recorder.overall import Overall
     from timeline.recorder.probes import Sample
@@ -72,8 +72,7 @@ class LinuxProbe:
         self._stat = self._descriptor(f"/proc/{pid}/stat", os.O_RDONLY)
         self._huge_faults = _huge_faults()
         self._resets = False
-        self._noted = 0
-        self._at, self._bytes = 0, STATUS_BYTES
+        self._each = self.readings()
         self.exact = False
         self.reason = "the kernel's high-water mark was left alone, as asked"
         if exact:
@@ -90,41 +89,54 @@ class LinuxProbe:
 
     def read(self) -> Sample | None:
         """One sample, and a reset of the mark where it stands above the RSS; None if it is gone."""
+        return next(self._each, None)
+
+    def readings(self) -> Iterator[Sample]:
+        """What `read` gives, one sample after the other until the process is gone.
+
+        To go on with a frame costs less than to begin one: beside a program that keeps the caches
+        to itself, its names are where they were.
+        """
+        now, pread, status, noted = self._now, os.pread, self._status, 0
+        at, size = 0, STATUS_BYTES
         try:
-            if not self._resets:
-                now = self._now
-                begun = now()
-                status = os.pread(self._status, self._bytes, 0)
-                t = now()
-                # Where both stood before they mostly stand again, and nothing is searched for.
-                both = status[self._at : self._at + TWO_LINES].split(None, 5)
-                if len(both) > 4 and both[0] == b"VmHWM:" and both[3] == b"VmRSS:":
-                    rss, high = int(both[4]), int(both[1])
-                else:
-                    rss, high = self._find(os.pread(self._status, STATUS_BYTES, 0))
+            while True:
+                if not self._resets:
+                    begun = now()
+                    text = pread(status, size, 0)
                     t = now()
-                if rss == 0:
-                    return None
-                if not self.exact:
-                    return t, t - begun, 0, rss << 10, -1
-                if high <= rss + RESET_OVER_KIB:
-                    most = (high if high > rss else rss) << 10
-                    # It looks by itself, too: this saves the call, which costs more than it does.
-                    if most > self._noted and self._overall is not None:
-                        self._noted = most
-                        self._overall.note(most)
-                    return t, t - begun, HIGH_IS_KNOWN, rss << 10, most
-            return self._read_and_reset()
+                    # Where both stood before they mostly stand again; nothing is searched for.
+                    both = text[at : at + TWO_LINES].split(None, 5)
+                    if len(both) > 4 and both[0] == b"VmHWM:" and both[3] == b"VmRSS:":
+                        rss, high = int(both[4]), int(both[1])
+                    else:
+                        text = pread(status, STATUS_BYTES, 0)
+                        t = now()
+                        rss, high = _rss_and_high(text)
+                        # What stands before them is a name and some numbers, each of which can
+                        # grow.
+                        at = max(text.find(b"VmHWM:"), 0)
+                        size = at + TWO_LINES if at else STATUS_BYTES
+                    if rss == 0:
+                        return
+                    if not self.exact:
+                        yield t, t - begun, 0, rss << 10, -1
+                        continue
+                    if high <= rss + RESET_OVER_KIB:
+                        most = (high if high > rss else rss) << 10
+                        # It looks by itself, too: this saves the call, which costs more than it.
+                        if most > noted and self._overall is not None:
+                            noted = most
+                            self._overall.note(most)
+                        yield t, t - begun, HIGH_IS_KNOWN, rss << 10, most
+                        continue
+                sample = self._read_and_reset()
+                if sample is None:
+                    return
+                yield sample
         except OSError:
             # ESRCH. A process that has ended but was not waited for has no VmRSS line, which is 0.
-            return None
-
-    def _find(self, status: bytes) -> tuple[int, int]:
-        """The two figures in all of the text, and where they are for the next time."""
-        at = status.find(b"VmHWM:")
-        # What stands before them is a name and some numbers, each of which can grow.
-        self._at, self._bytes = (at, at + TWO_LINES) if at >= 0 else (0, STATUS_BYTES)
-        return _rss_and_high(status)
+            return
 
     def _read_and_reset(self) -> Sample | None:
         # What page faults there were before the read is asked first; understood only if it matters.

@@ -9,7 +9,7 @@ from memory_profiler import memory_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from timeline.recorder.probes import Sample
 
@@ -58,6 +58,10 @@ class MemoryProfilerProbe:
         t = self._now()
         # posix answers -1 and psutil 0 for a process that has ended.
         return (t, t - begun, 0, round(mib * 1048576), -1) if mib and mib > 0 else None
+
+    def readings(self) -> Iterator[Sample]:
+        """What `read` gives, one sample after the other until the process is gone."""
+        return iter(self.read, None)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -8,7 +8,7 @@ import psutil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from timeline.recorder.probes import Sample
 
@@ -41,6 +41,10 @@ class PsutilProbe:
         t = self._now()
         # One that has ended but was not waited for reads 0 without an error.
         return (t, t - begun, 0, rss, -1) if rss else None
+
+    def readings(self) -> Iterator[Sample]:
+        """What `read` gives, one sample after the other until the process is gone."""
+        return iter(self.read, None)
 
     def close(self) -> None:
         """Nothing is held open."""
