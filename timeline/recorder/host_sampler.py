@@ -7,6 +7,8 @@ called at a sample costs it 5 µs. So this loop knows its row and does by itself
 
 from __future__ import annotations
 
+from timeline.recorder.probes.linux import RESET_OVER_KIB
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from timeline.recorder.pace import Pace
     from timeline.recorder.probes import Sample
 
-TAKEN = 64 << 10
+TAKEN = RESET_OVER_KIB << 10
 """A mark so far above the RSS of its row was reset after the reading: nobody else knows it."""
 
 
