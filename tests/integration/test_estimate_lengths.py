@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from timeline.theory.script.loaders import apart  # noqa: E402
+
 pytestmark = pytest.mark.torch
 
 MiB = 1 << 20
@@ -60,6 +62,15 @@ def told(estimate):
 
 def said(found) -> str:
     return " ".join(found["assumptions"])
+
+
+def test_batches_of_many_tensors_are_told_apart_by_those_that_differ():
+    image, boxes = torch.zeros(3, 4), torch.zeros(2, 4)
+    assert apart([image, boxes, image], [image, boxes[:1], image]) == ("[2, 4]", "[1, 4]")
+    assert apart([image], [image, boxes]) == ("[3, 4]", "[3, 4], [2, 4]")
+    assert apart([image], [image]) == ("[3, 4]", "[3, 4]")
+    many = apart([image] * 9, [boxes] * 9)
+    assert many[0] == "[3, 4], [3, 4], [3, 4], [3, 4] and 5 more"
 
 
 def test_a_loaders_first_eight_batches_are_followed_and_then_the_largest(told):

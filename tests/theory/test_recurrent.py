@@ -15,6 +15,8 @@ from timeline.theory.cuda.recurrent_kernel import MODES, Sizes  # noqa: E402
 from timeline.theory.estimating import platform_of  # noqa: E402
 from timeline.theory.following import following  # noqa: E402
 from timeline.theory.packing import padding  # noqa: E402
+from timeline.theory.predicting import predict  # noqa: E402
+from timeline.theory.tape import Amount, Storage, Tape  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -254,3 +256,13 @@ def test_torchs_own_functions_are_put_back():
         assert torch._VF.lstm is not before["lstm"]
     assert {name: getattr(torch._VF, name) for name in MODES} == before
     assert nn.LSTM(4, 5)(torch.ones(2, 3, 4))[0].shape == (2, 3, 5)
+
+
+def test_the_range_begins_no_higher_than_what_is_expected():
+    # A smaller workspace can leave a block that serves nothing after it, so that more is reserved.
+    tape = Tape()
+    tape.step()
+    for amount in (Amount(10 * MiB, 40 * MiB, 40 * MiB), Amount.exactly(39 * MiB + MiB // 2)):
+        tape.remove(tape.add(Storage(amount, "", "step")))
+    told = predict(tape, title="", card=PLATFORM.card).reserved
+    assert told.low == told.expected == 40 * MiB

@@ -233,10 +233,14 @@ def predict(
 
 
 def _least(tape: Tape, made: Run, ask: Callable[[int], Run]) -> int:
-    """The least that may be reserved: that of workspaces as small as they can be, and less."""
+    """The least that may be reserved: what tensors take, or nearly what the model says.
+
+    Where workspaces may be smaller than expected, as small as they can be; that can also keep more.
+    """
     known = all(each.amount.low == each.amount.expected for each in tape.storages)
-    peaks = (made if known else ask(0)).allocator.counters
-    return max(peaks.peak_allocated, int((1 - TOO_MUCH) * peaks.peak_reserved))
+    runs = (made,) if known else (made, ask(0))
+    peaks = [each.allocator.counters for each in runs]
+    return min(max(each.peak_allocated, int((1 - TOO_MUCH) * each.peak_reserved)) for each in peaks)
 
 
 def _most(tape: Tape, made: Run, ask: Callable[[int], Run], capacity: int | None) -> int:

@@ -8,7 +8,7 @@ their order, and from then on the one whose step needed the most.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,10 @@ class Feed:
             return f"the loader at {line()} gives no batch"
         if len(batches) == 1:
             return f"every batch is like the first: {shapes_of(batches[0])}"
-        smallest = min(batches, key=size_of)
+        smallest, largest = apart(min(batches, key=size_of), self._largest)
         return (
-            f"the batches of the loader at {line()} differ (from {shapes_of(smallest)} to "
-            f"{shapes_of(self._largest)}): its first {len(batches)} are followed, and then the one "
+            f"the batches of the loader at {line()} differ (from {smallest} to "
+            f"{largest}): its first {len(batches)} are followed, and then the one "
             "that needs the most again and again; a larger one would need more"
         )
 
@@ -182,6 +182,20 @@ def copied(batch: Any) -> Any:
 
 def shapes_of(batch: Any) -> str:
     """The shapes of a batch in a few words."""
-    shapes = [f"{list(each.shape)}" for each in tensors_in(batch)]
+    shapes = [list(each.shape) for each in tensors_in(batch)]
+    return _in_few_words(shapes) if shapes else f"{size_of(batch)} signs"
+
+
+def apart(first: Any, second: Any) -> tuple[str, str]:
+    """Two batches in a few words: where both have as many tensors, those that differ alone."""
+    shapes = [[list(each.shape) for each in tensors_in(batch)] for batch in (first, second)]
+    if len(shapes[0]) != len(shapes[1]) or shapes[0] == shapes[1]:
+        return shapes_of(first), shapes_of(second)
+    differ = [pair for pair in zip(*shapes, strict=True) if pair[0] != pair[1]]
+    smaller, larger = zip(*differ, strict=True)
+    return _in_few_words(smaller), _in_few_words(larger)
+
+
+def _in_few_words(shapes: Sequence[list[int]]) -> str:
     more = f" and {len(shapes) - 4} more" if len(shapes) > 4 else ""
-    return ", ".join(shapes[:4]) + more if shapes else f"{size_of(batch)} signs"
+    return ", ".join(map(str, shapes[:4])) + more
