@@ -167,6 +167,60 @@ def test_what_comes_out_is_as_torch_gives_it(kind, form, dtype):
         assert found["strides"] == strides
 
 
+def step(kind, dtype, bias):
+    """Two steps of a cell and backward: the shapes and dtypes of all that they give."""
+    cell = kind(10, 12, bias=bias).to(dtype)
+    given = torch.zeros((4, 10), dtype=dtype, requires_grad=True)
+    state = cell(given, cell(given))
+    states = state if isinstance(state, tuple) else (state,)
+    sum(each.sum() for each in states).backward()
+    grads = [given.grad, *(each.grad for each in cell.parameters())]
+    return [(each.shape, each.stride(), each.dtype) for each in (*states, *grads)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_a_cell_gives_what_torchs_does(kind, dtype, bias):
+    found = {}
+    taken(lambda: found.update(given=step(kind, dtype, bias)))
+    assert found["given"] == step(kind, dtype, bias)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    # The sums of the gates of input and state, what they give, and what is kept.
+    [(nn.LSTMCell, [4, 4, 1, 1, 4]), (nn.GRUCell, [3, 3, 1, 5])],
+)
+def test_a_cell_keeps_what_its_fused_kernel_does(kind, made):
+    def work():
+        cell = kind(100, 128)
+        given, state = torch.empty(32, 100), torch.empty(32, 128)
+        found["before"] = len(taping.tape.storages)
+        cell(given, (state, state) if kind is nn.LSTMCell else state)
+
+    found = {}
+    with following(PLATFORM) as taping:
+        work()
+        storages = taping.end().storages[found["before"] :]
+    sizes = [each.amount.expected for each in storages if each.amount.expected < MiB]
+    assert sorted(sizes) == sorted(each * 32 * 128 * 4 for each in made)
+
+
+def test_under_autocast_a_cell_is_of_its_dtype():
+    found = {}
+
+    def work():
+        cell = nn.GRUCell(100, 128)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = cell(torch.empty(32, 100))
+        out.float().sum().backward()
+        found.update(out=out.dtype, gradient=cell.weight_hh.grad.dtype)
+
+    taken(work)
+    assert found == {"out": torch.bfloat16, "gradient": torch.float32}
+
+
 def test_all_gradients_of_the_weights_are_in_one_buffer():
     found = {}
 
@@ -251,10 +305,11 @@ def test_dropout_between_layers_takes_its_state_once():
 
 
 def test_torchs_own_functions_are_put_back():
-    before = {name: getattr(torch._VF, name) for name in MODES}
+    names = (*MODES, "lstm_cell", "gru_cell")
+    before = {name: getattr(torch._VF, name) for name in names}
     with following(PLATFORM):
-        assert torch._VF.lstm is not before["lstm"]
-    assert {name: getattr(torch._VF, name) for name in MODES} == before
+        assert all(getattr(torch._VF, name) is not before[name] for name in names)
+    assert {name: getattr(torch._VF, name) for name in names} == before
     assert nn.LSTM(4, 5)(torch.ones(2, 3, 4))[0].shape == (2, 3, 5)
 
 

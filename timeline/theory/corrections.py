@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from timeline.theory import packing, shortcuts, sparse
-from timeline.theory.cuda import recurrent_kernel
+from timeline.theory.cuda import recurrent_cells, recurrent_kernel
 from timeline.theory.layers.workspace import lstm_workspace
 from timeline.theory.refusing import look_at
 
@@ -169,6 +169,7 @@ _INSTEAD = {
     **shortcuts.INSTEAD,
     **sparse.INSTEAD,
     **recurrent_kernel.INSTEAD,
+    **recurrent_cells.INSTEAD,
 }
 _INSTEAD[aten._ctc_loss.default] = _INSTEAD[aten._ctc_loss.Tensor] = _ctc_loss
 if hasattr(aten, "_grouped_mm"):  # since torch 2.5

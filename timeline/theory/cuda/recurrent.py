@@ -1,4 +1,7 @@
-"""Recurrent layers: on CUDA all layers and directions of one are one kernel of cuDNN."""
+"""Recurrent layers: on CUDA all layers and directions of one are one kernel of cuDNN.
+
+A cell, which is one step, is a kernel of torch's (`recurrent_cells`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from timeline.theory.cuda import recurrent_cells
 from timeline.theory.cuda.recurrent_kernel import MODES, Sizes, sizes_of_backward, sizes_of_forward
 from timeline.theory.cuda.rules import Call, Effect, Once, Platform, Scratch, group
 from timeline.theory.packing import running
@@ -36,11 +40,12 @@ _STATE = 2 << 20
 
 @contextmanager
 def by_cudnn() -> Iterator[None]:
-    """While open, recurrent layers of fake tensors take cuDNN's kernel."""
+    """While open, recurrent layers and cells of fake tensors take CUDA's kernels."""
     functions: Any = torch._VF
-    kept = {name: getattr(functions, name) for name in MODES}
+    kept = {name: getattr(functions, name) for name in (*MODES, *recurrent_cells.CELLS)}
     for name, plain in kept.items():
-        setattr(functions, name, _taking(name, plain))
+        taking = _taking if name in MODES else recurrent_cells.taking
+        setattr(functions, name, taking(name, plain))
     try:
         yield
     finally:
