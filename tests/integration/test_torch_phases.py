@@ -452,7 +452,7 @@ def test_a_forked_child_has_torchs_own_code(recorded, net):
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        planted = sys.modules["timeline.recorder.hooks.torch_hooks"]
+        planted = sys.modules["timeline.recorder.hooks.hook"]
         bare = all(function.__code__ is code[0] for function, code in planted._codes.items())
         net(batch())
         os._exit(0 if bare and sessions.current is None else 1)

@@ -33,6 +33,25 @@ _STATE: dict[str, tuple[int, tuple[str, ...], int]] = {
     "Rprop": (2, (), 1),
 }
 
+# The same of Keras's, from the `build` of each keras.optimizers.<class>.
+_KERAS_STATE: dict[str, tuple[int, tuple[str, ...]]] = {
+    "keras.SGD": (0, ("momentum",)),
+    "keras.Adam": (2, ("amsgrad",)),
+    "keras.AdamW": (2, ("amsgrad",)),
+    "keras.Adamax": (2, ()),
+    "keras.Adadelta": (2, ()),
+    "keras.Adagrad": (1, ()),
+    "keras.RMSprop": (1, ("momentum", "centered")),
+    "keras.Lion": (1, ()),
+    "keras.Ftrl": (2, ()),
+    "keras.Lamb": (2, ()),
+}
+_KERAS_COPIES = ("use_ema", "accumulates")
+"""Options of each of them that add one."""
+
+_KERAS_OWN = 4
+"""Bytes: each counts its iterations in an int32, and has a learning rate in a float32."""
+
 
 def expected(weighed: Anatomy, phase: WeighedPhase) -> dict[str, int]:
     """By category the bytes that theory expects at the peak of a phase; what it cannot say is left.
@@ -129,6 +148,11 @@ def _bytes(sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def _state(trained: Trained) -> int | None:
+    if trained.optimizer in _KERAS_STATE:
+        copies, options = _KERAS_STATE[trained.optimizer]
+        copies += sum(trained.options.get(name, False) for name in options + _KERAS_COPIES)
+        own = _KERAS_OWN * (1 if trained.options.get("schedules", False) else 2)
+        return copies * _bytes(trained.sizes) + own
     rule = _STATE.get(trained.optimizer)
     if rule is None:
         return None

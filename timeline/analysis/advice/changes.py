@@ -29,7 +29,8 @@ def changes(weighed: Anatomy, moments: Moments, passage: Passage) -> Iterator[Ch
 def untried(weighed: Anatomy, passage: Passage) -> Iterator[str]:
     """What `timeline breakdown --advice` tries of such a step, and its recording does not tell."""
     optimizers = {each.optimizer for each in weighed.trained}
-    if len(optimizers) == 1 and optimizers.isdisjoint(_NOT_TO_ADAFACTOR):
+    of_keras = any(each.startswith(of_step.OF_KERAS) for each in optimizers)
+    if len(optimizers) == 1 and not of_keras and optimizers.isdisjoint(_NOT_TO_ADAFACTOR):
         yield "the optimizer adafactor"
     if not passage.nodes:
         yield "what needs the graph of autograd, such as autocast and checkpointing"

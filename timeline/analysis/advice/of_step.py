@@ -24,6 +24,9 @@ from timeline.recording.course import Span
 from timeline.theory.advice_words import INFERENCE, INFERENCE_COSTS
 from timeline.theory.advice_words import smaller_batch as smaller_batch_words
 
+OF_KERAS = "keras."
+"""Begins the names of Keras's optimizers."""
+
 _AGREES = 0.1
 """A rule of what an optimizer holds for a moment is asked where it is no further off than that."""
 
@@ -98,6 +101,8 @@ def other_optimizers(weighed: Anatomy, moments: Moments) -> Iterator[Change]:
     if len({each.optimizer for each in groups}) != 1:
         return
     now = groups[0]
+    if now.optimizer.startswith(OF_KERAS):
+        return  # what another one of Keras's holds in its step is not known
     adaptive = now.optimizer != "SGD"
     copy = _bytes(groups)
     if adaptive:

@@ -1,8 +1,8 @@
 """Phases of torch without being asked: `install` when recording starts, `uninstall` when it ends.
 
-``importing`` waits for torch; ``torch_hooks`` lists the functions of torch that get a probe, and
-``planting`` puts it into their own code; ``torch_phases`` says which call is which phase, and
-``nesting`` where each thread is. See docs/phases.md.
+``importing`` waits for torch; ``torch_hooks`` and ``keras_hooks`` list the functions that get a
+probe, and ``planting`` puts it into their own code; ``torch_phases`` says which call is which
+phase, and ``nesting`` where each thread is. See docs/phases.md.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import sys
 
 from timeline.recorder import session as sessions
-from timeline.recorder.hooks.importing import TorchWatcher, is_importing
+from timeline.recorder.hooks.importing import ModuleWatcher, is_importing
 
 _installed = False
-_watcher: TorchWatcher | None = None
+_watcher: ModuleWatcher | None = None
 _anatomy = 0
 _snapshot = False
 
@@ -37,7 +37,7 @@ def install(*, anatomy: int = 0, snapshot: bool = False) -> None:
     if torch is not None and not is_importing(torch):
         _plant()
         return
-    _watcher = TorchWatcher(_plant)
+    _watcher = ModuleWatcher("torch", _plant)
     if torch is None:
         _watcher.watch()
     else:

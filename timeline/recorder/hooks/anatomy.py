@@ -263,7 +263,9 @@ class Anatomy(Watcher):
             self._is_missing(f"the program ended before {which} had ended")
         elif self._forwards and (self._trains or not self._weighed):
             of = " of a training step" if self._weighed else ""
-            self._session.missing(f"no anatomy{of}: no optimizer of torch.optim has stepped")
+            self._session.missing(
+                f"no anatomy{of}: no optimizer of torch.optim or Keras has stepped"
+            )
 
     # What comes of it.
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from timeline.recorder.hooks.keras_layers import (
+    buffers_of,
+    groups_of,
+    modules_in,
+    parameters_of,
+    stands_in,
+    states_of,
+)
 from timeline.recorder.hooks.pieces import (
     BUFFER,
     GRADIENT,
     PARAMETER,
     STATE,
     Pieces,
-    modules_in,
 )
 from timeline.recording.weighed.facts import NO_LAYER
 
@@ -87,6 +94,7 @@ class Belongings:
         Those built last are looked at first: around layers that were built one by one there is a
         model, and each layer is looked at once.
         """
+        models = [each for each in models if not stands_in(each, models)]
         first = len(self.models)
         self.models += [type(model).__name__ for model in models]
         for place in range(len(models) - 1, -1, -1):
@@ -110,16 +118,14 @@ class Belongings:
                 continue
             layer = index[id(module)] = len(layers)
             layers.append(row)
-            own = module.__dict__
-            if own.get("batch_first") is False:
+            if module.__dict__.get("batch_first") is False:
                 self.sequence_first = True
-            for each in (own.get("_parameters") or {}).values():
+            for _, each in parameters_of(module):
                 if each is not None and not self._is_known(each):
                     self._parameters[id(each)] = Owned(each, layer)
                     add(each, PARAMETER, layer)
-            for each in (own.get("_buffers") or {}).values():
-                if each is not None:
-                    add(each, BUFFER, layer)
+            for each in buffers_of(module):
+                add(each, BUFFER, layer)
 
     def know_optimizer(self, optimizer: Any) -> bool:
         """An optimizer's state, and what it has of parameters of no model, are weighed.
@@ -143,12 +149,12 @@ class Belongings:
             # One may be exchanged for another, as pruning does.
             (id(each), len(group["params"]), sum(map(id, group["params"])))
             for each in optimizers
-            for group in each.param_groups
+            for group in groups_of(each)
         ]
         if listed != self._listed:
             self._listed = listed
             for optimizer in optimizers:
-                for group in optimizer.param_groups:
+                for group in groups_of(optimizer):
                     for each in group["params"]:
                         if not self._is_known(each):
                             self._parameters[id(each)] = Owned(each, NO_LAYER)
@@ -156,7 +162,7 @@ class Belongings:
         self._without = list(self._parameters.values())
         stood = self.look_at_gradients()
         for optimizer in optimizers if states else ():
-            for state in list(optimizer.state.values()):
+            for state in states_of(optimizer):
                 self._pieces.add_all(state, STATE)
         return stood
 

@@ -10,6 +10,7 @@ import sys
 from bisect import bisect_right
 from typing import Any
 
+from timeline.recorder.hooks.keras_layers import inside, is_keras, parameters_of
 from timeline.recorder.hooks.pieces import ACTIVATION, INPUT, TEMPORARY
 from timeline.recording.weighed.facts import CAST, MOST_GIVEN, PACKED, PLAIN
 
@@ -76,7 +77,7 @@ class Given:
             layer < 0
             or len(self.calls) >= MOST_GIVEN
             or not args
-            or own.get("_modules")
+            or (own.get("_modules") and (not is_keras(module) or inside(module)))
             or not isinstance(args[0], self._tensor)
             or not self._wanted()
         ):
@@ -85,7 +86,7 @@ class Given:
         dtype = tensor.dtype
         floats = dtype.is_floating_point
         trains, all_train, alike, first = False, True, True, None
-        for each in (own.get("_parameters") or {}).values():
+        for _, each in parameters_of(module):
             if each is None:
                 continue
             if first is None:

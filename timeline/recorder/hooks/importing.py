@@ -1,6 +1,6 @@
-"""Wait for ``import torch``, whoever does it and however, and leave no frame in its traceback.
+"""Wait for an import, whoever does it and however, and leave no frame in its traceback.
 
-A finder in front of the others asks them for torch's spec, and gives it a class that notices
+A finder in front of the others asks them for the module's spec, and gives it a class that notices
 when the import system sets ``_initializing`` back to False: that is the end of the import, failed
 or not, and it comes after the module's code has left the stack. A wrapper around the loader's
 ``exec_module`` would show in the traceback of a torch that fails to import. `imported` watches
@@ -91,10 +91,11 @@ class Watcher:
         """It has run, to its end or not."""
 
 
-class TorchWatcher(Watcher):
-    """Calls ``then`` once, when an import of torch has ended well."""
+class ModuleWatcher(Watcher):
+    """Calls ``then`` once, when an import of a module has ended well."""
 
-    def __init__(self, then: Callable[[], None]) -> None:
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self._name = name
         self._then: Callable[[], None] | None = then
 
     def stop(self) -> None:
@@ -105,8 +106,8 @@ class TorchWatcher(Watcher):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The others' spec for torch; nothing for every other module."""
-        if name != "torch" or self._then is None:
+        """The others' spec for the module; nothing for every other one."""
+        if name != self._name or self._then is None:
             return None
         spec = self.others(name, path, target)
         # It may only have been looked up, as by importlib.util.find_spec: keep watching.
@@ -114,10 +115,9 @@ class TorchWatcher(Watcher):
         return spec
 
     def ended(self) -> None:
-        """An import of torch has ended, well or not."""
+        """An import of it has ended, well or not."""
         then = self._then
-        torch = sys.modules.get("torch")
-        if then is not None and torch is not None:
+        if then is not None and self._name in sys.modules:
             self.stop()
             then()
 

@@ -282,24 +282,3 @@ def tensors_in(value: Any, looks: Looks | None = None, depth: int = 0) -> Iterat
         yield from tensors_in(each, looks, depth + 1)
         if looks.left < 0:
             return
-
-
-def modules_in(root: Any) -> Iterator[tuple[str, Any]]:
-    """A module and those inside it, by qualified name, each once.
-
-    By the dictionaries that nn.Module keeps: a class may replace named_modules by its own.
-    """
-    seen: set[int] = set()
-    waiting = [("", root)]
-    while waiting:
-        name, module = waiting.pop()
-        if id(module) in seen:
-            continue
-        seen.add(id(module))
-        yield name, module
-        inside = module.__dict__.get("_modules") or {}
-        waiting += [
-            (f"{name}.{short}" if name else str(short), each)
-            for short, each in reversed(list(inside.items()))
-            if each is not None
-        ]

@@ -74,8 +74,8 @@ def with_probe(
         CannotPlantError: there is no source, or it is not what runs.
     """
     code = function.__code__
-    if "torch" not in function.__globals__ or "torch" in code.co_varnames + code.co_cellvars:
-        raise CannotPlantError("its module does not know torch")
+    if "torch" in code.co_varnames + code.co_cellvars:
+        raise CannotPlantError("what it calls torch is its own")
     tree, definition = _parse(function)
     flags = code.co_flags & __future__.annotations.compiler_flag
     if _compiled(tree, code, flags) != code:
@@ -88,6 +88,8 @@ def with_probe(
         )
     text = (_AROUND if ends else _BEFORE).replace("KIND", kind).replace("BEGIN", begin)
     _insert(definition, ast.parse(text).body[0], ends, returns)
+    if "torch" not in function.__globals__:
+        _import_torch(definition)
     return _filled_in(_compiled(tree, code, flags), probe)
 
 
@@ -153,6 +155,17 @@ def _insert(definition: ast.FunctionDef, statement: ast.stmt, ends: bool, return
     assert isinstance(around, ast.Try)
     statement.body = body
     around.body = [_Told().visit(copy.deepcopy(each)) for each in body] if returns else body
+
+
+def _import_torch(definition: ast.FunctionDef) -> None:
+    """For a function whose module does not know torch: torch.compile can follow an import."""
+    (statement,) = ast.parse("import torch").body
+    documented = ast.get_docstring(definition, clean=False) is not None
+    first = definition.body[documented]
+    for node in ast.walk(statement):
+        if isinstance(node, (ast.stmt, ast.alias)):
+            ast.copy_location(node, first)
+    definition.body.insert(documented, statement)
 
 
 class _Told(ast.NodeTransformer):

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from functools import reduce
 from importlib import import_module
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from timeline.recorder import lines
 from timeline.recorder import session as sessions
-from timeline.recorder.hooks import torch_memory
+from timeline.recorder.hooks import keras_hooks, torch_memory
 from timeline.recorder.hooks.anatomy import Anatomy
+from timeline.recorder.hooks.hook import Hook, functions_in, plant_hook, uproot_hooks
 from timeline.recorder.hooks.nesting import Here, UntilReturn
 from timeline.recorder.hooks.pieces import Pieces
-from timeline.recorder.hooks.planting import CannotPlantError, with_probe
-from timeline.recorder.hooks.torch_phases import Probe, probe
-
-
-@dataclass(frozen=True)
-class Hook:
-    """A function of torch, and what its probe says.
-
-    Attributes:
-        what: for the sentence that says that these phases are missing.
-        home: the module that has the function, then its name.
-        kind: one of `nesting.KINDS`, or ``profile``.
-        begin: the call on the probe; its names are the function's own.
-        ends: whether the function's end is the phase's.
-        nested: the name of the function inside it that is meant.
-        returns: whether the probe is told what it returns.
-    """
-
-    what: str
-    home: tuple[str, str]
-    kind: str
-    begin: str
-    ends: bool = True
-    nested: str = ""
-    returns: bool = False
-
+from timeline.recorder.hooks.torch_phases import Probe
 
 _MODULE = "torch.nn.modules.module"
 _OPTIMIZER = "torch.optim.optimizer"
@@ -98,9 +72,6 @@ HOOKS = (
     ),
 )  # fmt: skip
 
-_codes: dict[FunctionType, tuple[CodeType, CodeType]] = {}
-"""By function its own code and the one with the probe, kept: compiling them takes some 30 ms."""
-
 
 def plant(anatomy: int, *, snapshot: bool = False) -> None:
     """Put the probes into torch; what cannot be done is a sentence in the recording.
@@ -125,7 +96,7 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
             if hook.kind == "profile" and not anatomy:
                 continue
             try:
-                _plant(hook)
+                plant_hook(hook)
             except Exception as error:
                 missing.append(f"no phases for {hook.what}: {error or repr(error)}")
         if lines.others_trace():
@@ -133,6 +104,7 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
         if anatomy and session is not None:
             Probe.anatomy = Probe.watcher = Anatomy(session, anatomy)
     torch_memory.install(torch, snapshot=snapshot)
+    keras_hooks.install()
     if session is not None:
         session.fact("torch", str(getattr(torch, "__version__", "unknown")))
         for sentence in missing:
@@ -140,13 +112,11 @@ def plant(anatomy: int, *, snapshot: bool = False) -> None:
 
 
 def uproot() -> None:
-    """Give every function of torch its own code back."""
+    """Give every function of torch and Keras its own code back."""
     Probe.forget_anatomy()
     torch_memory.uninstall()
-    for function, (own, probed) in _codes.items():
-        if function.__code__ is probed:
-            function.__code__ = own
-            _exchange_steps(probed, own)
+    keras_hooks.uninstall()
+    uproot_hooks()
 
 
 def _keep_from_compiler(torch: Any) -> None:
@@ -160,64 +130,5 @@ def _keep_from_compiler(torch: Any) -> None:
     for kind in (Probe, Here, UntilReturn, Pieces):
         for method in vars(kind).values():
             if isinstance(method, FunctionType):
-                for code in (method.__code__, *_functions_in(method.__code__)):
+                for code in (method.__code__, *functions_in(method.__code__)):
                     engine.set_code_exec_strategy(code, itself_and_what_it_calls)
-
-
-def _plant(hook: Hook) -> None:
-    module, name = hook.home
-    function = _innermost(reduce(getattr, name.split("."), sys.modules[module]), module)
-    if function not in _codes:
-        _codes[function] = (
-            function.__code__,
-            with_probe(
-                function,
-                probe,
-                kind=hook.kind,
-                begin=hook.begin,
-                ends=hook.ends,
-                nested=hook.nested,
-                returns=hook.returns,
-            ),
-        )
-    own, probed = _codes[function]
-    if function.__code__ is own:
-        function.__code__ = probed
-        _exchange_steps(own, probed)
-
-
-def _innermost(function: Any, home: str) -> FunctionType:
-    """The function itself, under what torch puts around it: dynamo wraps Module.__init__, say."""
-    around = [function]
-    while around:
-        function = around.pop()
-        if isinstance(function, FunctionType):
-            if function.__globals__.get("__name__") == home:
-                return function
-            around += [cell.cell_contents for cell in function.__closure__ or ()]
-    raise CannotPlantError("something else stands in its place")
-
-
-def _exchange_steps(old: CodeType, new: CodeType) -> None:
-    """Give the step of every optimizer's class new code, where it was made by the old.
-
-    ``profile_hook_step`` makes the function that a class has as its step, when the first optimizer
-    of that class is made; those that are there already have their code from the old one.
-    """
-    if old.co_name != "profile_hook_step":
-        return
-    (old_step,) = _functions_in(old)
-    (new_step,) = _functions_in(new)
-    classes = [sys.modules[_OPTIMIZER].Optimizer]
-    while classes:
-        kind = classes.pop()
-        classes += type.__subclasses__(kind)
-        step = vars(kind).get("step")
-        while step is not None:
-            if getattr(step, "__code__", None) is old_step:
-                step.__code__ = new_step
-            step = getattr(step, "__wrapped__", None)
-
-
-def _functions_in(code: CodeType) -> list[CodeType]:
-    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from timeline.recorder import lines
+from timeline.recorder.hooks.keras_layers import is_keras, is_symbolic
 from timeline.recorder.hooks.nesting import IN_CALL, IN_STEP, IN_WEIGHED_CALL, NOBODY, NOTHING, Here
 from timeline.recorder.hooks.watching import InnerCall
 
@@ -113,12 +114,21 @@ class Probe(Here):
         if (
             (not grad if is_loss else _is_operation(module))
             or "_is_replica" in module.__dict__
+            or (is_keras(module) and is_symbolic(args, kwargs))
             or _on_torchs_account()
         ):
             self.pass_by()
         else:
             path = "step/loss" if is_loss else "step/forward" if grad else "inference"
             self.open(IN_CALL, path, kind.__name__, anatomy, module, (args, kwargs))
+
+    def loss_of_keras(self, loss: Any, wanted: Any, given: Any) -> None:
+        """A loss of Keras is called, which is no module."""
+        if not Probe.grad_enabled() or is_symbolic((wanted, given), {}) or _on_torchs_account():
+            self.pass_by()
+        else:
+            name = type(loss).__name__
+            self.open(IN_CALL, "step/loss", name, Probe.anatomy, None, (wanted, given))
 
     def backward(self, roots: Any) -> None:
         """torch.autograd.backward or torch.autograd.grad is called, outermost."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from timeline.recorder.hooks.keras_layers import groups_of, name_of
 from timeline.recording.format import FORMAT_VERSION, WEIGHED
 from timeline.recording.writer import write_json
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     "momentum", "amsgrad", "centered", "foreach", "fused", "weight_decay", "nesterov", "maximize",
+    "use_ema", "accumulates", "schedules",
 )  # fmt: skip
 """Of optimizers, those that add to their state or to what a step holds for a moment."""
 
@@ -91,13 +93,13 @@ def write(
 
 
 def _groups(weighing: Weighing) -> list[tuple[Any, dict[str, Any]]]:
-    return [(each, group) for each in weighing.own.optimizers for group in each.param_groups]
+    return [(each, group) for each in weighing.own.optimizers for group in groups_of(each)]
 
 
 def _group(optimizer: Any, group: dict[str, Any]) -> dict[str, object]:
     """What theory needs to know of a group of parameters that an optimizer steps."""
     return {
-        "optimizer": type(optimizer).__name__,
+        "optimizer": name_of(optimizer),
         "options": {
             name: bool(group[name])
             for name in _OPTIONS
