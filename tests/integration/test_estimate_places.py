@@ -88,6 +88,11 @@ taken = {
     "grid": lambda: F.affine_grid(torch.rand(1, 2, 3, device="cuda"), (1, 1, 8, 8)) * number,
     "parallel": lambda: nn.DataParallel(norm)(host),
     "distributed": lambda: nn.parallel.DistributedDataParallel(norm, device_ids=[0])(host),
+    **{f"ctc loss, {way}": lambda way=way: F.ctc_loss(
+        torch.rand(9, 8, 5, device="cuda", requires_grad=True).log_softmax(2),
+        torch.ones(8, 3, dtype=torch.int64).cuda(), torch.full((8,), 9), torch.full((8,), 3),
+        reduction=way, zero_infinity=way != "sum").sum().backward()
+       for way in ("none", "mean", "sum")},
     "backward": lambda: (card * nn.Parameter(host.cuda())).sum().backward(),
 }
 def fails(function):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def put_on(note: Callable[[str], None]) -> None:
@@ -15,8 +16,36 @@ def put_on(note: Callable[[str], None]) -> None:
     _scaler()
     _compilers(note)
     _initialisers()
+    _lengths_on_the_host()
     # Tensors of inference mode take ways of their own past the modes; as memory it is no_grad.
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode is True else _called(mode)
+
+
+def _lengths_on_the_host() -> None:
+    """A CTC loss takes its lengths from the host, wherever the rest is, and reads them.
+
+    So does torch (aten/src/ATen/native/LossCTC.cpp), but not where tensors have no memory: there
+    it reckons with them, which the card refuses.
+    """
+    plain = torch.ctc_loss
+
+    def followed(
+        scores: Any, targets: Any, steps: Any, lengths: Any,
+        blank: int = 0, reduction: int = 1, zero_infinity: bool = False,
+    ) -> Any:  # fmt: skip
+        on_host = [isinstance(each, torch.Tensor) and not isinstance(each, FakeTensor)
+                   for each in (steps, lengths)]  # fmt: skip
+        if not isinstance(scores, FakeTensor) or scores.dim() != 3 or not all(on_host):
+            return plain(scores, targets, steps, lengths, blank, reduction, zero_infinity)
+        read = steps.tolist(), lengths.tolist()
+        loss = torch.ops.aten._ctc_loss(scores, targets, *read, blank, zero_infinity)[0]
+        if zero_infinity:
+            loss = torch.where(loss == float("inf"), loss.new_zeros(()), loss)
+        if reduction == 1:
+            return (loss / loss.new_empty(len(read[1]))).mean()
+        return loss.sum() if reduction == 2 else loss
+
+    torch.ctc_loss = followed
 
 
 def _called(function: Any) -> Any:
