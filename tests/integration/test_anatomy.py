@@ -483,7 +483,18 @@ def test_of_a_recorded_resnet_at_most_a_twentieth_is_unexplained(tmp_path: Path)
     while len(shares) < 3 and sum(share <= 0.05 for share in shares) < 2:
         name = f"rec{len(shares)}"
         ended = run(
-            [sys.executable, "-m", "timeline", "--no-charts", "-o", name, "train.py"], cwd=tmp_path
+            [
+                sys.executable,
+                "-m",
+                "timeline",
+                "--anatomy",
+                "2",
+                "--no-charts",
+                "-o",
+                name,
+                "train.py",
+            ],
+            cwd=tmp_path,
         )
         assert ended.code == 0, ended.stderr
         shares.append(_share_that_is_unexplained(tmp_path / name))

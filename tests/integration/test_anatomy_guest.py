@@ -60,7 +60,10 @@ print("weighs", Probe.anatomy._weighing)
 
 def test_a_step_that_never_ends_is_let_go_and_the_program_notices_nothing(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    ended = run([sys.executable, "-m", "timeline", "-o", "rec", "program.py"], cwd=tmp_path)
+    ended = run(
+        [sys.executable, "-m", "timeline", "--anatomy", "2", "-o", "rec", "program.py"],
+        cwd=tmp_path,
+    )
     assert ended.code == 0, ended.stderr
     assert "kept [False, False, False]" in ended.stdout, ended.stdout + ended.stderr
     assert "lowest 3" in ended.stdout

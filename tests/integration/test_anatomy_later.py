@@ -51,7 +51,18 @@ def test_what_was_imported_and_what_malloc_keeps_by_then_are_named(tmp_path: Pat
     (tmp_path / "heavy.py").write_text(HEAVY)
     (tmp_path / "train.py").write_text(TRAINING)
     ended = run(
-        [sys.executable, "-m", "timeline", "--no-charts", "-o", "rec", "train.py"], cwd=tmp_path
+        [
+            sys.executable,
+            "-m",
+            "timeline",
+            "--anatomy",
+            "2",
+            "--no-charts",
+            "-o",
+            "rec",
+            "train.py",
+        ],
+        cwd=tmp_path,
     )
     assert ended.code == 0, ended.stderr
     analysis = timeline.analyze(timeline.load(tmp_path / "rec"))

@@ -63,7 +63,17 @@ SCORES = 512 * 2000 * 4
 def recorded(folder, *words):
     folder.joinpath("training.py").write_text(TRAINING)
     folder.joinpath("program.py").write_text(RECORDED)
-    command = [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "program.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "timeline",
+        "--anatomy",
+        "2",
+        "--no-charts",
+        "-o",
+        "run",
+        "program.py",
+    ]
     ran = run([*command, *words], cwd=folder)
     assert ran.code == 0, ran.stderr
     return timeline.analyze(timeline.load(folder / "run")).anatomy, ran.stderr
@@ -139,7 +149,18 @@ for _ in range(3):
 def test_what_an_optimizer_made_before_its_closure_is_told_in_the_closures_phases(tmp_path: Path):
     (tmp_path / "program.py").write_text(CLOSURE)
     ran = run(
-        [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "program.py"], cwd=tmp_path
+        [
+            sys.executable,
+            "-m",
+            "timeline",
+            "--anatomy",
+            "2",
+            "--no-charts",
+            "-o",
+            "run",
+            "program.py",
+        ],
+        cwd=tmp_path,
     )
     assert ran.code == 0, ran.stderr
     phases = timeline.analyze(timeline.load(tmp_path / "run")).anatomy.phases
@@ -169,7 +190,18 @@ for _ in range(3):
 def test_a_model_that_is_called_under_vmap_first_is_weighed_all_the_same(tmp_path: Path):
     (tmp_path / "program.py").write_text(UNDER_FUNC)
     ran = run(
-        [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "program.py"], cwd=tmp_path
+        [
+            sys.executable,
+            "-m",
+            "timeline",
+            "--anatomy",
+            "2",
+            "--no-charts",
+            "-o",
+            "run",
+            "program.py",
+        ],
+        cwd=tmp_path,
     )
     assert ran.code == 0, ran.stderr
     anatomy = timeline.analyze(timeline.load(tmp_path / "run")).anatomy

@@ -74,7 +74,18 @@ train(Net())
 def weighed(folder: Path, script: str) -> Anatomized:
     (folder / "train.py").write_text(BEGIN + script)
     ended = run(
-        [sys.executable, "-m", "timeline", "--no-charts", "-o", "rec", "train.py"], cwd=folder
+        [
+            sys.executable,
+            "-m",
+            "timeline",
+            "--anatomy",
+            "2",
+            "--no-charts",
+            "-o",
+            "rec",
+            "train.py",
+        ],
+        cwd=folder,
     )
     assert ended.code == 0, ended.stderr
     found = timeline.analyze(timeline.load(folder / "rec")).anatomy

@@ -219,7 +219,7 @@ if "traced" in sys.argv:
 def test_constructions_are_found_while_lines_are_traced(program):
     (program / "fit.py").write_text(TRAINING)
     options = ("-o", "run", "--no-charts", "--lines", "fit", "--lines", "__main__.Net.__init__")
-    ran = run(program, "-m", "timeline", *options, "fit.py", "traced")
+    ran = run(program, "-m", "timeline", "--anatomy", "2", *options, "fit.py", "traced")
     assert ran.returncode == 0, ran.stderr
     recording = load(program / "run")
     assert "debugger" not in "".join((program / "run" / "summary.json").read_text())

@@ -145,7 +145,7 @@ def truth(training, name, change=""):
 def recorded(folder, name):
     folder.joinpath("training.py").write_text(TRAINING)
     folder.joinpath("program.py").write_text(RECORDED)
-    command = [sys.executable, "-m", "timeline"]
+    command = [sys.executable, "-m", "timeline", "--anatomy", "2"]
     ran = run([*command, "--no-charts", "-o", "run", "program.py", name], cwd=folder)
     assert ran.code == 0, ran.stderr
     return timeline.analyze(timeline.load(folder / "run")).anatomy.advised, ran.stderr

@@ -271,8 +271,9 @@ def _parser(help: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--anatomy",
         metavar="STEP",
-        default=str(DEFAULT_STEP),
-        help=f"the training step to weigh ({DEFAULT_STEP}), or off",
+        default=DEFAULT_STEP,
+        help="the training step to weigh in full; by default auto: an early one, for no more than "
+        "its own time again; or off",
     )
     parser.add_argument(
         "--lines",
@@ -287,11 +288,13 @@ def _parser(help: str) -> argparse.ArgumentParser:
 
 def _step(text: str) -> int:
     try:
-        step = checked_step(text)
+        step: int | None = checked_step(text)
     except UsageError:
-        step = -1
-    if step < 0 or (step == 0 and text.isdigit()):
-        raise UsageError(f"--anatomy is {text!r}: give the number of a step, from 1 on, or off")
+        step = None
+    if step is None or (step == 0 and text.isdigit()):
+        raise UsageError(
+            f"--anatomy is {text!r}: give the number of a step, from 1 on, auto or off"
+        )
     return step
 
 

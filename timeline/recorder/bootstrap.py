@@ -27,7 +27,7 @@ def start(
         directory: the run directory.
         exact: whether marks take readings.
         fd: of the `Overall` that the sampler notes in; -1 for none.
-        anatomy: the number of the training step to weigh; 0 for none.
+        anatomy: the number of the training step to weigh; 0 for none, -1 for an early one.
         snapshot: whether torch's own history of GPU memory is recorded and written.
     """
     overall = None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         charts: bool = True,
         sampler: str = "process",
         force: bool = False,
-        anatomy: int | str = 2,
+        anatomy: int | str = "auto",
         snapshot: bool = False,
         lines: bool = False,
     ) -> Callable[[F], F]: ...

@@ -80,7 +80,7 @@ def run(
         exact: whether the kernel's high-water mark is read and reset.
         backend: a name of `timeline.recorder.probes.BACKENDS`.
         rank: which of several processes the program is.
-        anatomy: the number of the training step to weigh; 0 for none.
+        anatomy: the number of the training step to weigh; 0 for none, -1 for an early one.
         snapshot: whether torch's own history of GPU memory is recorded and written.
 
     Raises:

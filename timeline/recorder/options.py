@@ -8,9 +8,11 @@ from timeline.errors import UsageError
 
 LONGEST_INTERVAL_S = 3600.0
 
-DEFAULT_STEP = 2
-"""The training step that is weighed: the first has no optimizer state before it, and libraries make
-their code in it."""
+AUTO = -1
+"""An early step is weighed, in no longer than it takes by itself: the second, since the first has
+no optimizer state before it, and libraries make their code in it; or the third."""
+
+DEFAULT_STEP = "auto"
 
 _OFF = ("off", "0")
 
@@ -37,16 +39,20 @@ def checked_interval(interval_s: object) -> int:
 
 
 def checked_step(step: object) -> int:
-    """The number of the step to weigh; 0 for none.
+    """The number of the step to weigh; 0 for none, `AUTO` for whichever tells most for its time.
 
     Raises:
         UsageError: it is no number of a step.
     """
+    if step == DEFAULT_STEP:
+        return AUTO
     if step in _OFF or (step == 0 and not isinstance(step, bool)):
         return 0
     text = str(step)
     if isinstance(step, bool) or not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise UsageError(f"anatomy is {step!r}: give the number of a step, such as 2, or 'off'")
+        raise UsageError(
+            f"anatomy is {step!r}: give the number of a step, such as 2, 'auto' or 'off'"
+        )
     return int(text)
 
 

@@ -80,8 +80,9 @@ class Recorder:
             sampler: ``process`` samples from a small process beside this one, ``thread`` from a
                 thread of this one, which takes no samples while C code holds the GIL.
             force: whether to overwrite a recording in ``directory``.
-            anatomy: the step of a torch training that is weighed, to tell what its memory is for;
-                ``"off"`` or 0 weighs none.
+            anatomy: the step of a torch training that is weighed, to tell what its memory is for,
+                in full; ``"auto"`` weighs an early one, coarsely where it would take longer than
+                the step itself; ``"off"`` or 0 weighs none.
             snapshot: whether torch records its allocations on GPUs one by one, and a snapshot of
                 them is written at the peak and where one fails.
 

@@ -70,7 +70,7 @@ class Running:
             backend: what reads host memory.
             sampler: ``process`` or ``thread``.
             rank: which of several processes this is.
-            anatomy: the number of the training step to weigh; 0 for none.
+            anatomy: the number of the training step to weigh; 0 for none, -1 for an early one.
             snapshot: whether torch's own history of GPU memory is recorded and written.
 
         Raises:

@@ -26,7 +26,7 @@ def install(*, anatomy: int = 0, snapshot: bool = False) -> None:
     in the recording.
 
     Args:
-        anatomy: the number of the training step to weigh; 0 for none.
+        anatomy: the number of the training step to weigh; 0 for none, -1 for an early one.
         snapshot: whether torch's own history of GPU memory is recorded and written.
     """
     global _installed, _watcher, _anatomy, _snapshot

@@ -13,10 +13,12 @@ from weakref import ref
 from timeline.recorder import session as sessions
 from timeline.recorder.hooks.afterwards import Afterwards, Looking
 from timeline.recorder.hooks.allocations import Allocations
+from timeline.recorder.hooks.coarse import Coarse
+from timeline.recorder.hooks.forecast import COARSELY, FULLY, LATER, Forecast
 from timeline.recorder.hooks.imported import Imports
 from timeline.recorder.hooks.nesting import Watch, Watcher
 from timeline.recorder.hooks.passage import Call
-from timeline.recorder.hooks.pieces import TEMPORARY, storages_in
+from timeline.recorder.hooks.pieces import storages_in
 from timeline.recorder.hooks.resident import Resident
 from timeline.recorder.hooks.turns import ANEW, END, NOTHING, Turns, know, there
 from timeline.recorder.hooks.watching import Stepping, Waiting, Watching
@@ -35,6 +37,10 @@ _INFERENCE = "inference"
 _MOST_INFERENCES = 64
 """Of a program that has inferred so often before it trains no more is looked at: it may never."""
 
+_EARLY = 2
+"""The step that is weighed where none is named: the first has no state of optimizers before it, and
+libraries load and make their code in it."""
+
 _FORWARDS = 3
 """Without a backward up to this forward there will hardly be one."""
 
@@ -51,7 +57,7 @@ class Anatomy(Watcher):
     """
 
     def __init__(self, session: sessions.Session, step: int) -> None:
-        """``step``: the number of the step to weigh, from 1."""
+        """``step``: the number of the step to weigh in full, from 1; under 0 for an early one."""
         self.done = False
         self.traced = False
         self.afterwards: Afterwards | None = None
@@ -60,13 +66,14 @@ class Anatomy(Watcher):
         self._resident: Resident | None = None
         self._allocations: Allocations | None = None
         self._imports: Imports | None = None
-        self._turns = Turns(step)
+        self._turns = Turns(step if step > 0 else _EARLY)
+        self._forecast = Forecast() if step < 0 else None
         self._taken: list[tuple[int, int, int]] = []  # by imports
         self._models: list[Any] = []
         self._returned: deque[Any] = deque(maxlen=_MOST_RETURNED)  # by models, before the step
         self._before: dict[str, int] | None = None
         self._before_holds = 0
-        self._weighing: Weighing | None = None
+        self._weighing: Weighing | Coarse | None = None
         self._weighed = False
         self._weighed_a_step = False
         self._forwards = 0
@@ -132,23 +139,19 @@ class Anatomy(Watcher):
             weighing = self._weighing
             if weighing is None:
                 if not self._is_time(path):
+                    if self._forecast is not None and path == "step/forward":
+                        self._forecast.called(module)
                     return None
-                if self._resident is None or self._allocations is None:
+                weighing = self._begun(module if path != "step/loss" else None)
+                if weighing is None:
                     return None
-                weighing = self._weighing = Weighing(
-                    self._resident,
-                    self._allocations,
-                    there(self._models),
-                    there(self._turns.optimizers),
-                )
-                weighing.pieces.add_returned(there(list(self._returned)))
             elif weighing.thread != get_ident() or path == _INFERENCE:
                 return None
             elif len(weighing.calls) >= _MOST_CALLS:
                 self._end_early(f"{self._turns.which()} had not ended after {_MOST_CALLS:,} phases")
                 return None
             if module is not None and path != "step/loss":
-                weighing.own.know(module)
+                weighing.know(module)
             given = inputs
             if path.endswith("backward"):
                 weighing.walk(inputs)
@@ -168,7 +171,7 @@ class Anatomy(Watcher):
             if weighing is None and not self.done:
                 self._returned += (ref(each) for each in storages_in(value))
             elif weighing is not None and weighing.thread == get_ident():
-                weighing.pieces.add_all(value, TEMPORARY)
+                weighing.returned(value)
         except Exception as error:
             self._give_up(error)
 
@@ -212,7 +215,7 @@ class Anatomy(Watcher):
     def steps(self, optimizer: Any) -> None:
         """An optimizer's step is weighed, perhaps its first."""
         if self._weighing is not None and optimizer is not None:
-            self._weighing.own.know_optimizer(optimizer)
+            self._weighing.know_optimizer(optimizer)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer's step has ended."""
@@ -222,19 +225,25 @@ class Anatomy(Watcher):
             weighing = self._weighing
             if self.done:
                 what = self._turns.stepped_after(optimizer)
+                if self._forecast is not None and what == ANEW:
+                    self._forecast.begin_anew(known=False)
                 self.awaits_turns = what == NOTHING
                 self.done = what != ANEW
                 return
             here = weighing is None or weighing.thread == get_ident()
             what = self._turns.stepped(optimizer, may_begin=here)
+            if self._forecast is not None and what != NOTHING:
+                if what == END:
+                    self._forecast.stepped()
+                else:
+                    self._forecast.begin_anew(known=True)
             if weighing is None or not here:
                 return
             if what == ANEW:
                 self._weighing = None
                 weighing.close()
             elif what == END:
-                if weighing.own.know_optimizer(optimizer):
-                    weighing.own.look(states=True)
+                weighing.stepped(optimizer)
                 self._conclude(weighing)
         except Exception as error:
             self._give_up(error)
@@ -260,7 +269,11 @@ class Anatomy(Watcher):
             weighing.close()
         if weighing is not None or self._turns.steps:
             which = self._turns.which()
-            self._is_missing(f"the program ended before {which} had ended")
+            earlier = self._forecast is not None and self._turns.step > _EARLY
+            self._is_missing(
+                f"the program ended before {which} had ended"
+                + (f": --anatomy {_EARLY} weighs an earlier one" if earlier else "")
+            )
         elif self._forwards and (self._trains or not self._weighed):
             of = " of a training step" if self._weighed else ""
             self._session.missing(
@@ -268,6 +281,38 @@ class Anatomy(Watcher):
             )
 
     # What comes of it.
+
+    def _begun(self, called: Any) -> Weighing | Coarse | None:
+        """What weighs the step that begins with this call; None where it is to be a later one."""
+        forecast, step = self._forecast, self._turns.step
+        says = FULLY if forecast is None or self._alone else forecast.says()
+        if forecast is not None and says == LATER:
+            self._turns.step += 1
+            if called is not None:
+                forecast.called(called)
+            return None
+        resident, allocations = self._resident, self._allocations
+        if resident is None or allocations is None:
+            return None
+        models, optimizers = self._models_with(called), there(self._turns.optimizers)
+        weighing: Weighing | Coarse
+        if forecast is not None and says == COARSELY:
+            weighing = Coarse(resident, models, optimizers, forecast.sentence(step))
+        else:
+            weighing = Weighing(resident, allocations, models, optimizers)
+        self._weighing = weighing
+        weighing.add_returned(there(list(self._returned)))
+        return weighing
+
+    def _models_with(self, called: Any) -> list[Any]:
+        """Those that are there, and last the one that is called: in it all of its layers are.
+
+        A Sequential holds nothing by itself, and is not known before it is called.
+        """
+        known = there(self._models)
+        if called is not None and not any(each is called for each in known):
+            known.append(called)
+        return known
 
     def _is_time(self, path: str) -> bool:
         """Whether to begin now."""
@@ -311,7 +356,7 @@ class Anatomy(Watcher):
             imports.stop()
             self._taken = imports.taken
 
-    def _conclude(self, weighing: Weighing) -> None:
+    def _conclude(self, weighing: Weighing | Coarse) -> None:
         self._weighing = None
         if self._weighed_a_step and self._turns.among < 2:
             # The new one takes no turns with the one before, whose step stays.

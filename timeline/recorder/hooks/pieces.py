@@ -85,7 +85,7 @@ class Pieces:
             if type(tensor) in self._plain and tensor.layout is self._strided:
                 self._add(tensor.untyped_storage(), category, layer, sequence)
                 return
-            for storage in _storages(tensor):
+            for storage in parts_of(tensor):
                 self._add(storage, category, layer, sequence)
         except (NotImplementedError, RuntimeError, AttributeError):
             self.unseen.add(type(tensor).__name__)
@@ -220,11 +220,16 @@ def _storage(tensor: Any) -> Any:
         return None
 
 
-def _storages(tensor: Any) -> Iterator[Any]:
+def parts_of(tensor: Any) -> Iterator[Any]:
+    """The storages of a tensor of any kind.
+
+    Raises:
+        AttributeError, NotImplementedError, RuntimeError: it tells none.
+    """
     flatten = getattr(type(tensor), "__tensor_flatten__", None)
     if flatten is not None:  # a tensor made of others
         for name in flatten(tensor)[0]:
-            yield from _storages(getattr(tensor, name))
+            yield from parts_of(getattr(tensor, name))
         return
     layout = str(tensor.layout)
     parts: tuple[Any, ...]

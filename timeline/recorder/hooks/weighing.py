@@ -20,9 +20,11 @@ from typing import Any
 
 from timeline.recorder.hooks.belongings import Belongings
 from timeline.recorder.hooks.given import Given
+from timeline.recorder.hooks.keras_layers import groups_of, name_of
 from timeline.recorder.hooks.passage import Call, Passage
-from timeline.recorder.hooks.pieces import INPUT, Pieces
+from timeline.recorder.hooks.pieces import INPUT, TEMPORARY, Pieces
 from timeline.recording.weighed.facts import NO_LAYER
+from timeline.recording.weighed.packing import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ TICK_NS = 500_000
 it, however short the layers are."""
 
 MOST_TICKS = 20_000
+
+_OPTIONS = (
+    "momentum", "amsgrad", "centered", "foreach", "fused", "weight_decay", "nesterov", "maximize",
+    "use_ema", "accumulates", "schedules",
+)  # fmt: skip
+"""Of optimizers, those that add to their state or to what a step holds for a moment."""
+
 
 Tick = list[Any]
 """A row: what `Resident.read` gives, the number that the next node of autograd gets, and what
@@ -223,6 +232,69 @@ class Weighing:
                 highest[call.path] = max(tick[HIGH], tick[RSS], highest.get(call.path, 0))
         return highest
 
+    def know(self, model: Any) -> None:
+        """A model is called, and weighed from here on."""
+        self.own.know(model)
+
+    def know_optimizer(self, optimizer: Any) -> None:
+        """An optimizer steps, and is weighed from here on."""
+        self.own.know_optimizer(optimizer)
+
+    def add_returned(self, storages: list[Any]) -> None:
+        """Of tensors that models returned before the step, as far as they are there."""
+        self.pieces.add_returned(storages)
+
+    def returned(self, value: Any) -> None:
+        """A model returns this, and the program may keep it."""
+        self.pieces.add_all(value, TEMPORARY)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer's step has ended, perhaps its first."""
+        if self.own.know_optimizer(optimizer):
+            self.own.look(states=True)
+
+    def heap_most(self) -> int:
+        """How large the heap has been at most; -1 where it is not known."""
+        return self.resident.largest()
+
+    def facts(self) -> dict[str, object]:
+        """What ``weighed.json`` has of it beside ticks and phases."""
+        given = self.given
+        return {
+            "devices": self.pieces.devices,
+            "pieces": packed(self.pieces.all),
+            "asked": self.pieces.asked,
+            "models": self.own.models,
+            "layers": self.own.layers,
+            "calls_of": list(self.calls_of.items()),
+            "parameters": packed(
+                [
+                    (layer, each.numel(), each.element_size(), int(each.is_cpu))
+                    for each, layer in self.own.parameters
+                ]
+            ),
+            "trained": [
+                group_of(each, group) | {"sizes": _sizes(group)}
+                for each in self.own.optimizers
+                for group in groups_of(each)
+            ],
+            "given": {
+                "calls": given.calls,
+                "settings": list(given.settings.items()),
+                "walked": given.walked,
+                "begins": given.begins,
+                "trains": list(given.trains.items()),
+            },
+            "nodes": list(self.passage.nodes.values()),
+            "dtypes": self.passage.dtypes,
+            "savers": packed(self.pieces.savers),
+            "first_sides": list(self.pieces.first_sides),
+            "sequence_first": self.own.sequence_first,
+            "older": self.passage.older,
+            "notes": self.notes + self.passage.notes + self.pieces.notes,
+            "unseen": list(self.pieces.unseen),
+        }
+
     def close(self) -> None:
         """Hold nothing of the program any more."""
         self._allocations.stop()
@@ -230,3 +302,23 @@ class Weighing:
         self._open.clear()
         self.pieces.let_go()
         self.own.close()
+
+
+def group_of(optimizer: Any, group: dict[str, Any]) -> dict[str, object]:
+    """What theory needs to know of a group of parameters that an optimizer steps."""
+    return {
+        "optimizer": name_of(optimizer),
+        "options": {
+            name: bool(group[name])
+            for name in _OPTIONS
+            if isinstance(group.get(name), (bool, float, int))
+        },
+    }
+
+
+def _sizes(group: dict[str, Any]) -> list[tuple[int, int]]:
+    return [
+        (each.numel(), each.element_size())
+        for each in group["params"]
+        if each.requires_grad and each.is_cpu
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from timeline.recording.weighed.coarse import filled_in
 from timeline.recording.weighed.course import course
 from timeline.recording.weighed.facts import (
     CATEGORIES,
@@ -15,6 +16,7 @@ from timeline.recording.weighed.facts import (
     held_at,
     saved_at,
 )
+from timeline.recording.weighed.packing import unpacked
 from timeline.recording.weighed.peaks import in_turn, made_outside, peaks
 from timeline.recording.weighed.table import Table
 
@@ -30,6 +32,7 @@ def document_of(raw: Mapping[str, Any]) -> dict[str, object]:
     Raises:
         LookupError, TypeError, ValueError: it was not written by us.
     """
+    raw = unpacked(filled_in(raw))
     facts = Facts(raw)
     table = Table(facts)
     untold = made_outside(facts)

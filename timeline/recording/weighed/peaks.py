@@ -44,7 +44,7 @@ def peaks(facts: Facts, table: Table, untold: set[int]) -> list[dict[str, object
                 "past": course.reached(call, pieces, pair[1], pair[1]),
                 "torn": course.torn(call, pieces, pair[0]),
             }
-            for pair in _candidates(call.ticks)
+            for pair in _candidates(call.ticks, ends="coarse" in facts.raw)
         ]
     return [entry for call in facts.calls for entry in found[id(call)]]
 
@@ -120,14 +120,18 @@ def _entry(
     }
 
 
-def _candidates(ticks: Sequence[Tick]) -> list[Pair]:
+def _candidates(ticks: Sequence[Tick], *, ends: bool) -> list[Pair]:
     """The ticks between which memory went highest; where that is often, with most in use.
+
+    Of a phase in which no moment was looked at its end may be that, too (``ends``).
 
     Then those between which it may have gone higher than these readings tell: the sampler takes
     the high-water mark, too, and what it took is in its rows. Who reads the recording has both.
     """
     pairs = list(zip(ticks, ticks[1:], strict=False))  # noqa: RUF007 - itertools is one more
     pairs = pairs or [(ticks[0], ticks[0])]
+    if ends:
+        pairs.append((ticks[-1], ticks[-1]))
 
     def high(pair: Pair) -> int:
         return max(pair[0].read["rss"], pair[1].read["high"], pair[1].read["rss"])
