@@ -93,7 +93,10 @@ print("told", told.hexdigest())
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Analysis, Path]:
     where = tmp_path_factory.mktemp("keras")
     (where / "trains.py").write_text(TRAINS)
-    done = run([sys.executable, "-m", "timeline", "-o", "r", "--no-charts", "trains.py"], cwd=where)
+    done = run(
+        [sys.executable, "-m", "timeline", "--anatomy=2", "-o", "r", "--no-charts", "trains.py"],
+        cwd=where,
+    )
     assert done.code == 0, done.stderr
     return done.stdout, analyze(timeline.load(where / "r")), where
 
@@ -156,7 +159,16 @@ def test_another_backend_is_left_alone(tmp_path: Path) -> None:
         "print(model.predict(np.zeros((8, 4), 'float32'), verbose=0).sum())\n"
     )
     alone = run([sys.executable, "foreign.py"], cwd=tmp_path)
-    command = [sys.executable, "-m", "timeline", "-o", "r", "--no-charts", "foreign.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "timeline",
+        "--anatomy=2",
+        "-o",
+        "r",
+        "--no-charts",
+        "foreign.py",
+    ]
     done = run(command, cwd=tmp_path)
     assert done.code == alone.code
     assert done.stdout.startswith(alone.stdout)
