@@ -467,3 +467,44 @@ def test_a_library_that_cannot_be_imported_costs_the_table_and_a_line(write_scri
     assert "no table: ImportError: no room to map it" in ended.stderr
     assert "advice" not in ended.stderr
     assert len(ended.stderr.splitlines()) == 2
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere table and charts are made in process"
+)
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("import os; os._exit(1)", "exit code 1"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
+    ],
+    ids=["exit", "kill"],
+)
+def test_a_library_that_ends_its_process_does_not_take_the_programs_exit_code(
+    end, how, write_script, tmp_path
+):
+    """OpenBLAS does where it gets no room for its threads, under ``ulimit -v``."""
+    write_script(end, "broken/numpy.py")
+    path = os.pathsep.join([str(tmp_path / "broken"), clean_environment().get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "timeline", "-o", "run", write_script("exit(3)")],
+        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 3
+    assert f"the process that makes table and charts ended by {how}\n" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 2
+    assert load(tmp_path / "run").run.exit_code == 3
+
+
+def test_a_prompt_at_the_end_is_the_programs_and_not_the_launchers(write_script, tmp_path):
+    for code in (0, 3):
+        script = write_script(f"exit({code})")
+        ended = subprocess.run(
+            [sys.executable, "-m", "timeline", "-o", f"run{code}", "--no-charts", script],
+            cwd=tmp_path, env={**clean_environment(), "PYTHONINSPECT": "1"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        recorded = load(tmp_path / f"run{code}").run.exit_code
+        assert ended.returncode == recorded
+        assert "timeline/__main__.py" not in ended.stderr

@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 def program() -> int:
     """The command line as a program of its own; returns the exit code, or ends the process."""
     code = main()
-    if "torch" in sys.modules:
+    # Under -i and PYTHONINSPECT the prompt was the recorded program's; a second one would be ours.
+    if "torch" in sys.modules or sys.flags.inspect:
         _leave(code)
     return code
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timeline._version import __version__
+from timeline.cli.apart import apart, end_at_once
 from timeline.cli.ranks import show_ranks
 from timeline.errors import TimelineError, UsageError
 from timeline.recorder.command import working_directory
@@ -73,14 +74,15 @@ def run_and_record(words: list[str], *, help: str) -> int:
         snapshot=chosen.snapshot,
     )
     _stop_at_ctrl_c(directory, ended)
+    charts = not chosen.no_charts
     if rank is None or rank.world == 1:
         # Else a line said why not, and a table would be of what another recorded there.
         if ended.recorded:
-            show(directory, charts=not chosen.no_charts, ended=ended)
+            apart(lambda: show(directory, charts=charts, ended=ended), directory)
     elif rank.rank == 0:
         # After a signal the launcher waits to start all ranks again, or to say what happened.
-        charts = not chosen.no_charts and not ended.signal
-        show_ranks(os.path.dirname(directory), charts=charts)
+        group = os.path.dirname(directory)
+        apart(lambda: show_ranks(group, charts=charts and not ended.signal), group)
     _flush()
     return _end_as(ended)
 
@@ -93,6 +95,7 @@ def _stop_at_ctrl_c(directory: str, ended: Ended) -> None:
         # No KeyboardInterrupt: one in a weak reference's callback is lost, one in the text that a
         # namedtuple evaluates makes Python end by SIGINT, and one in an extension module's start
         # can abort it: whatever the exit code was.
+        end_at_once()
         say(f"stopped; the recording is complete: see timeline report {directory}")
         _flush()
         os._exit(_end_as(ended))
