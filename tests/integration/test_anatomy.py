@@ -353,6 +353,10 @@ def by_hand():
     model = linear(4, 8)
     [model(torch.randn(2, 4)).sum().backward() for _ in range(4)]
 
+def backward_alone():
+    weight = torch.randn(4, 8, requires_grad=True)
+    [weight.square().sum().backward() for _ in range(4)]
+
 def by_hand_after_a_look():
     model = linear(4, 8)
     with torch.no_grad():
@@ -403,7 +407,7 @@ def profiled():
 
 out = {}
 for train in (gan, accumulated, inferred, forward_only, one_step, by_hand,
-              by_hand_after_a_look, no_module, failing, profiled):
+              backward_alone, by_hand_after_a_look, no_module, failing, profiled):
     name = train.__name__
     os.mkdir(name)
     session = sessions.Session(name, exact=True)
@@ -451,6 +455,7 @@ def test_every_kind_of_program_is_weighed_or_says_why_not(tmp_path: Path) -> Non
         None,
         ["no anatomy: no optimizer of torch.optim or Keras has stepped"],
     ]
+    assert out["backward_alone"] == out["by_hand"]
     looked, missing = out["by_hand_after_a_look"]
     assert looked["step"] == 0
     assert missing == [

@@ -274,7 +274,7 @@ class Anatomy(Watcher):
                 f"the program ended before {which} had ended"
                 + (f": --anatomy {_EARLY} weighs an earlier one" if earlier else "")
             )
-        elif self._forwards and (self._trains or not self._weighed):
+        elif self._trains or (self._forwards and not self._weighed):
             of = " of a training step" if self._weighed else ""
             self._session.missing(
                 f"no anatomy{of}: no optimizer of torch.optim or Keras has stepped"
