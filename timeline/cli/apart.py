@@ -29,7 +29,7 @@ def apart(show: Callable[[], None], directory: str) -> None:
         show()
         return
     # Ctrl-C is for one of the two, and not for the child before it knows that it is not.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         _shows = os.fork()
         if _shows == 0:
@@ -37,7 +37,7 @@ def apart(show: Callable[[], None], directory: str) -> None:
     except OSError:
         _shows = -1
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if _shows < 0:
         show()
         return
@@ -68,7 +68,6 @@ def _child(show: Callable[[], None]) -> None:
     try:
         # The one that waits answers Ctrl-C, ends this process and says so.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         atexit._clear()
         # Its threads' buffers are address space, and nothing shown multiplies matrices.
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
