@@ -27,7 +27,8 @@ def is_keras(module: Any) -> bool:
 def parameters_of(module: Any) -> list[tuple[str, Any]]:
     """A module's own parameters by name, without those of modules inside; None for one not made."""
     if not is_keras(module):
-        return list((module.__dict__.get("_parameters") or {}).items())
+        found = module.__dict__.get("_parameters")
+        return list(found.items()) if found else []
     own = module.__dict__
     variables = (own.get("_trainable_variables") or [], own.get("_non_trainable_variables") or [])
     # A layer around a module of torch has that one's parameters as variables, too.
@@ -38,14 +39,15 @@ def parameters_of(module: Any) -> list[tuple[str, Any]]:
         for _, one in modules_in(each)
         for parameter in (one.__dict__.get("_parameters") or {}).values()
     }
-    found = [(each.name, each._value) for those in variables for each in those]
-    return [(name, value) for name, value in found if id(value) not in inner]
+    named = [(each.name, each._value) for those in variables for each in those]
+    return [(name, value) for name, value in named if id(value) not in inner]
 
 
 def buffers_of(module: Any) -> list[Any]:
     """A module's own buffers; of a Keras layer the states of its random numbers."""
     own = module.__dict__
-    found = list((own.get("_buffers") or {}).values())
+    keeps = own.get("_buffers")
+    found = list(keeps.values()) if keeps else []
     if is_keras(module):
         found += [each.state._value for each in own.get("_seed_generators") or ()]
     return [each for each in found if each is not None]
@@ -57,9 +59,11 @@ def inside(module: Any) -> list[tuple[str, Any]]:
     By the lists that nn.Module and Keras keep: a class may replace named_modules by its own.
     """
     own = module.__dict__
-    found = [
-        (str(name), each) for name, each in (own.get("_modules") or {}).items() if each is not None
-    ]
+    within = own.get("_modules")
+    # Most modules have none inside.
+    found = (
+        [(str(name), each) for name, each in within.items() if each is not None] if within else []
+    )
     if not is_keras(module):
         return found
     layers = [(str(each.name), each) for each in own.get("_layers") or ()]
@@ -78,9 +82,11 @@ def modules_in(root: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(module))
         yield name, module
-        waiting += [
-            (f"{name}.{short}" if name else short, each) for short, each in reversed(inside(module))
-        ]
+        found = inside(module)
+        if found:
+            waiting += [
+                (f"{name}.{short}" if name else short, each) for short, each in reversed(found)
+            ]
 
 
 def stands_in(model: Any, models: list[Any]) -> bool:
