@@ -214,12 +214,16 @@ def test_terminal_and_json_say_why_it_is_coarse_and_what_to_do(tmp_path: Path) -
     known = [each.measured for each in peak.parts if each.measured is not None]
     assert sum(known) == peak.peak, "what is not known is unexplained, and in no other part"
     assert anatomy.advised is None
-    assert anatomy.unadvised
+    assert anatomy.unadvised == "the step was weighed coarsely"
+    assert anatomy.notes[0] == anatomy.weighed.coarse
+    assert anatomy.weighed.coarse.startswith(why)
+    assert not any("no call of a layer" in note for note in anatomy.notes)
 
 
 def test_a_step_that_is_asked_for_by_number_is_weighed_in_full(tmp_path: Path) -> None:
     analysis = timeline.analyze(timeline.load(recorded(tmp_path, "--anatomy", "2")))
     assert analysis.anatomy is not None
+    assert not analysis.anatomy.weighed.coarse
     assert not analysis.anatomy.weighed.not_counted
     peak = analysis.anatomy.of("step/backward")
     assert peak is not None

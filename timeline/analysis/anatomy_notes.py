@@ -43,6 +43,7 @@ def noted(
         step: when the weighed one began and ended, in ns since the run's begin.
     """
     return (
+        *filter(None, (weighed.coarse,)),
         *_raised(compositions, peak, instances, step),
         *_higher(compositions),
         *of_one_class(weighed),

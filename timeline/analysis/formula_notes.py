@@ -17,6 +17,8 @@ TOLD = 0.01
 
 def without_formula(weighed: Anatomy) -> Iterator[str]:
     """Which layers are not in the estimate of activations and temporaries."""
+    if weighed.coarse:  # which says so by itself
+        return
     turns = [Turn(weighed, turn) for turn in sorted({each.turn for each in weighed.calls})]
     counted = sum(each.counted for each in turns)
     without = sum((each.without for each in turns), Counter())

@@ -210,6 +210,7 @@ class Anatomy:
         settings: of those layers by number, such as a convolution's stride.
         imports: in the order of time.
         heap_most: how large the heap itself had been at most when the step ended.
+        coarse: why it was weighed coarsely; empty where it was weighed in full.
     """
 
     step: int
@@ -232,3 +233,4 @@ class Anatomy:
     heap_most: int = UNKNOWN
     older: tuple[int, ...] = ()
     course: Course | None = None
+    coarse: str = ""

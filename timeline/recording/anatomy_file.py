@@ -56,6 +56,7 @@ def read_anatomy(directory: Path, damage: list[str]) -> Anatomy | None:
         trained=tuple(_trained(each) for each in _objects(document, "trained")),
         devices=document.texts("devices"),
         not_counted=document.texts("not_counted"),
+        coarse=document.text("coarse"),
         calls=_calls(given),
         settings=_settings(given),
         imports=_imports(document),

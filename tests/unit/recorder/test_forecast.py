@@ -71,6 +71,7 @@ def test_the_first_step_of_those_that_take_turns_goes_from_the_first_call_to_the
 def test_the_sentence_says_how_long_and_what_to_do():
     told = forecast_of([20, 3]).sentence(3)
     assert told.startswith(
-        "step 3 was weighed coarsely: in full it would take some 9.4 ms, 3.1 steps of 3.0 ms."
+        "step 3 was weighed coarsely: in full it would take some 9.4 ms more, and a step takes "
+        "3.0 ms or less."
     )
     assert told.endswith("--anatomy 3 weighs this step in full")

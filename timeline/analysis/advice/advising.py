@@ -47,6 +47,8 @@ def _followed(weighed: Anatomy) -> Moments | str:
     elsewhere = sorted(set(weighed.devices) - {"cpu", "meta"})
     if elsewhere:
         return f"tensors were on {', '.join(elsewhere)}, and only those in host memory are followed"
+    if weighed.coarse:
+        return "the step was weighed coarsely"
     if weighed.course is None:
         return (
             "the step's course was not kept, as of one with more than 5,000 moments or 20,000 "

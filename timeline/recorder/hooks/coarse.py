@@ -429,11 +429,12 @@ class Coarse:
             "devices": self._devices,
             "models": self._models,
             "layers": self._layers,
-            "notes": [self._why, *self._notes],
+            "notes": self._notes,
             "unseen": list(self._unseen),
             "first_sides": list(self._sides),
             "sequence_first": self._sequence_first,
             "coarse": {
+                "why": self._why,
                 "batches": [
                     {
                         key: column(value) if isinstance(value, list) else value

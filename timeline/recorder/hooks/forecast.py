@@ -116,8 +116,8 @@ class Forecast:
         """Why a step is weighed coarsely, and what to do."""
         needs, took = self.needs_ns(self.shortest_ns) / 1e6, self.shortest_ns / 1e6
         return (
-            f"step {step} was weighed coarsely: in full it would take some {needs:.1f} ms, "
-            f"{needs / took:.1f} steps of {took:.1f} ms. What was held only in between, such as "
+            f"step {step} was weighed coarsely: in full it would take some {needs:.1f} ms more, "
+            f"and a step takes {took:.1f} ms or less. What was held only in between, such as "
             "temporaries, and what formulas expect of activations is not known; at a peak it is a "
             f"part of what is unexplained. --anatomy {step} weighs this step in full"
         )

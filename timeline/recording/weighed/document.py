@@ -50,6 +50,7 @@ def document_of(raw: Mapping[str, Any]) -> dict[str, object]:
         "given": _given(facts, table),
         "course": course(facts, table.number, untold),
         "devices": sorted(raw["devices"]),
+        "coarse": str(raw["coarse"]["why"]) if "coarse" in raw else "",
         "not_counted": [*raw["notes"], *(f"tensors of {name}" for name in sorted(raw["unseen"]))],
     }
 

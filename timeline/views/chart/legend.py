@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timeline.analysis.phases import OUTSIDE
 from timeline.analysis.types import HOST, Analysis, PhaseSummary
 from timeline.units import format_duration
 from timeline.views.chart import lettering
@@ -95,7 +94,7 @@ def _lines(analysis: Analysis, rest: str) -> tuple[Line, ...]:
     shown, left_out = chosen(analysis)
     colors = colors_of(analysis)
     read = HOST in analysis.curves and len(analysis.curves[HOST].t_ns) > 0
-    hottest = (analysis.channels[0].peak_phase or OUTSIDE) if read else None
+    hottest = analysis.channels[0].peak_phase if read else None
 
     def figures(phases: list[PhaseSummary]) -> tuple[str, str, str]:
         peaks = [each.peak[HOST] for each in phases]
@@ -115,7 +114,7 @@ def _lines(analysis: Analysis, rest: str) -> tuple[Line, ...]:
         lines.append(Line(rest, f"+{len(left_out):,} more", figures(left_out)))
     if lines and analysis.outside is not None:
         _, time, peak = figures([analysis.outside])
-        lines.append(Line(None, "(outside)", ("", time, peak), hottest == OUTSIDE))
+        lines.append(Line(None, "(outside)", ("", time, peak), read and hottest is None))
     return tuple(lines)
 
 
