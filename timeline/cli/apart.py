@@ -12,6 +12,8 @@ from timeline.recorder.say import say
 
 _shows = -1
 
+_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG
+
 
 def apart(show: Callable[[], None], directory: str) -> None:
     """Call `show` in a forked child and wait for it; in this process where there is none to be had.
@@ -31,9 +33,10 @@ def apart(show: Callable[[], None], directory: str) -> None:
     # Ctrl-C is for one of the two, and not for the child before it knows that it is not.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        parent = os.getpid()
         _shows = os.fork()
         if _shows == 0:
-            _child(show)
+            _child(show, parent)
     except OSError:
         _shows = -1
     finally:
@@ -62,10 +65,11 @@ def end_at_once() -> None:
             pass
 
 
-def _child(show: Callable[[], None]) -> None:
+def _child(show: Callable[[], None], parent: int) -> None:
     """Show, and end without what the process before has registered for its own end."""
     code = 1
     try:
+        _end_with(parent)
         # The one that waits answers Ctrl-C, ends this process and says so.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         atexit._clear()
@@ -80,3 +84,16 @@ def _child(show: Callable[[], None]) -> None:
         pass  # nobody reads it any more
     finally:
         os._exit(code)
+
+
+def _end_with(parent: int) -> None:
+    """Be killed when the parent ends: its pipes are not to stay open, and its directory may be
+    another's by then."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_AT_PARENTS_DEATH, signal.SIGKILL)
+    except (ImportError, OSError, AttributeError):
+        return
+    if os.getppid() != parent:  # it was too late
+        os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import threading
@@ -10,6 +11,7 @@ import threading
 import pytest
 
 from timeline.recorder.hooks.imported import Imports
+from timeline.recorder.hooks.importing import ModuleWatcher
 
 
 class Memory:
@@ -139,3 +141,40 @@ def test_more_imports_than_are_told_one_by_one_add_up(write, imports):
         importlib.import_module(f"many_{number}")
     assert len(imports.taken) == 64
     assert sum(heap for heap, _ in grown(imports)) == 700
+
+
+@pytest.mark.parametrize("waits_first", [True, False])
+@pytest.mark.parametrize("name", ["grows_of_two", "is_not_there_of_two"])
+def test_two_that_look_on_do_not_ask_each_other_for_ever(memory, write, waits_first, name):
+    write("grows_of_two", GROWS)
+    imports, told = Imports(memory.read), []
+    waiting = ModuleWatcher(name, lambda: told.append(name))
+    both = [waiting, imports] if waits_first else [imports, waiting]
+    for each in both:
+        each.watch()
+    try:
+        assert (importlib.util.find_spec(name) is None) == (name != "grows_of_two")
+        if name == "grows_of_two":
+            importlib.import_module(name)
+            assert told == [name]
+            assert [one[1:] for one in imports.taken] == [(10, 1)]
+            assert type(sys.modules[name].__spec__) is importlib.machinery.ModuleSpec
+        else:
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(name)
+    finally:
+        for each in both:
+            each.stop()
+    assert not any(each in sys.meta_path for each in both)
+
+
+def test_what_fails_at_the_end_of_an_import_is_none_of_the_programs_business(write):
+    write("fine_of_the_test", "x = 1")
+
+    def fails():
+        raise LookupError
+
+    waiting = ModuleWatcher("fine_of_the_test", fails)
+    waiting.watch()
+    assert importlib.import_module("fine_of_the_test").x == 1
+    assert waiting not in sys.meta_path

@@ -215,7 +215,10 @@ class Anatomy(Watcher):
     def steps(self, optimizer: Any) -> None:
         """An optimizer's step is weighed, perhaps its first."""
         if self._weighing is not None and optimizer is not None:
-            self._weighing.know_optimizer(optimizer)
+            try:
+                self._weighing.know_optimizer(optimizer)
+            except Exception as error:
+                self._give_up(error)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer's step has ended."""

@@ -269,6 +269,8 @@ class Coarse:
             )
         sequences = [node._sequence_nr() for node in whose]
         if tensors:
+            # What is made while a step runs may lie where something was that is gone.
+            self._find_ended(time.monotonic_ns())
             self._note(ACTIVATION, tensors, watched=True, sequence=sequences)
             self._batches[-1]["turn"] = self._turn
         self.spent_ns += time.monotonic_ns() - began
@@ -356,6 +358,7 @@ class Coarse:
     def _given(self, tensors: list[Any]) -> None:
         # It may have been detached from what made it: then a node from before this saves it.
         now = self._sequence()
+        self._find_ended(time.monotonic_ns())
         self._note(
             INPUT,
             tensors,

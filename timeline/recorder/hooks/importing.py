@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-_waiting: dict[int, Watcher] = {}
-"""By the id of a spec, the watcher that waits for its import to end."""
+_waiting: dict[int, list[Watcher]] = {}
+"""By the id of a spec, the watchers that wait for its import to end; the last one came first."""
 
 
 class _WatchedSpec(ModuleSpec):
@@ -29,14 +29,18 @@ class _WatchedSpec(ModuleSpec):
         if name != "_initializing":
             return
         if value:
-            watcher = _waiting.get(id(self))
-            if watcher is not None:
-                watcher.began()
-            return
-        watcher = _waiting.pop(id(self), None)
-        self.__class__ = ModuleSpec  # type: ignore[assignment]
-        if watcher is not None:
-            watcher.ended()
+            watchers = _waiting.get(id(self), [])
+        else:
+            watchers = _waiting.pop(id(self), [])
+            self.__class__ = ModuleSpec  # type: ignore[assignment]
+        for watcher in reversed(watchers):
+            try:
+                if value:
+                    watcher.began()
+                else:
+                    watcher.ended()
+            except Exception:  # it is the program that imports
+                pass
 
 
 class Watcher:
@@ -50,8 +54,11 @@ class Watcher:
         """Be asked no more, and wait for no end."""
         # By identity: a finder of the program may define an __eq__ of its own.
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
-        for key in [key for key, watcher in _waiting.items() if watcher is self]:
-            del _waiting[key]
+        for key, watchers in list(_waiting.items()):
+            if self in watchers:
+                watchers.remove(self)
+            if not watchers:
+                _waiting.pop(key, None)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -63,9 +70,14 @@ class Watcher:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None
     ) -> ModuleSpec | None:
         """What the finders behind this one find."""
-        for finder in list(sys.meta_path):
+        finders = list(sys.meta_path)
+        places = [place for place, finder in enumerate(finders) if finder is self]
+        # Those before it have asked already, and two watchers would ask each other for ever. One
+        # that has left meanwhile asks no other: it may be asked by that.
+        behind = finders[places[0] + 1 :] if places else finders
+        for finder in behind:
             find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
+            if find is None or (not places and isinstance(finder, Watcher)):
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
@@ -75,13 +87,22 @@ class Watcher:
     def at_end_of(self, spec: ModuleSpec | None) -> None:
         """Wait for the end of the import that uses this spec."""
         if type(spec) is ModuleSpec:
-            _waiting[id(spec)] = self
+            _waiting[id(spec)] = [self]
             spec.__class__ = _WatchedSpec
+        elif type(spec) is _WatchedSpec:
+            watchers = _waiting.setdefault(id(spec), [])
+            if self not in watchers:
+                watchers.append(self)
 
     def not_at_end_of(self, spec: ModuleSpec | None) -> None:
         """Do not wait for it after all."""
-        if type(spec) is _WatchedSpec and _waiting.get(id(spec)) is self:
-            del _waiting[id(spec)]
+        if type(spec) is not _WatchedSpec:
+            return
+        watchers = _waiting.get(id(spec), [])
+        if self in watchers:
+            watchers.remove(self)
+        if not watchers:
+            _waiting.pop(id(spec), None)
             spec.__class__ = ModuleSpec  # type: ignore[assignment]
 
     def began(self) -> None:

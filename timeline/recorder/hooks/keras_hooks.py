@@ -63,7 +63,11 @@ def uninstall() -> None:
 
 def _plant() -> None:
     session = sessions.current
-    for sentence in _planted():
+    try:
+        missing = _planted()
+    except Exception as error:
+        missing = [f"no phases for Keras: {error or repr(error)}"]
+    for sentence in missing:
         if session is not None:
             session.missing(sentence)
 

@@ -20,8 +20,8 @@ _SWITCHES = ("amsgrad", "centered", "nesterov", "momentum", "use_ema", "weight_d
 
 def is_keras(module: Any) -> bool:
     """Whether a module is a layer or a model of Keras. Keras is not imported for it."""
-    home = sys.modules.get("keras.src.layers.layer")
-    return home is not None and isinstance(module, home.Layer)
+    kind = _of_keras("keras.src.layers.layer", "Layer")
+    return isinstance(kind, type) and isinstance(module, kind)
 
 
 def parameters_of(module: Any) -> list[tuple[str, Any]]:
@@ -98,8 +98,11 @@ def stands_in(model: Any, models: list[Any]) -> bool:
 
 def is_symbolic(args: Any, kwargs: Any) -> bool:
     """Whether a Keras layer is called without numbers, as where a functional model is made."""
-    home = sys.modules.get("keras.src.backend.common.keras_tensor")
-    return home is not None and bool(home.any_symbolic_tensors(args, kwargs))
+    asked = _of_keras("keras.src.backend.common.keras_tensor", "any_symbolic_tensors")
+    try:
+        return asked is not None and bool(asked(args, kwargs))
+    except Exception:  # it looks into what the program gives
+        return False
 
 
 def groups_of(optimizer: Any) -> list[dict[str, Any]]:
@@ -134,8 +137,14 @@ def name_of(optimizer: Any) -> str:
 
 
 def _is_optimizer(optimizer: Any) -> bool:
-    home = sys.modules.get("keras.src.optimizers.base_optimizer")
-    return home is not None and isinstance(optimizer, home.BaseOptimizer)
+    kind = _of_keras("keras.src.optimizers.base_optimizer", "BaseOptimizer")
+    return isinstance(kind, type) and isinstance(optimizer, kind)
+
+
+def _of_keras(home: str, name: str) -> Any:
+    """What a module of Keras has by that name; None as long as it has not, as while it is imported
+    by another thread."""
+    return getattr(sys.modules.get(home), name, None)
 
 
 def _is_there(variable: Any) -> bool:
