@@ -178,7 +178,9 @@ class Page:
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 given = message["params"]
                 asked.append(given.get("request", given)["url"])
-        return [url for url in asked if url != self.path.as_uri() and not url.startswith("data:")]
+        # chrome:// is the browser's own first page, which may still be loading its parts.
+        own = ("data:", "chrome://")
+        return [url for url in asked if url != self.path.as_uri() and not url.startswith(own)]
 
 
 @pytest.fixture
