@@ -31,6 +31,12 @@ class Ended:
     recording: Path | None = None
 
 
+def weighing_in_full(out: str, program: str) -> list[str]:
+    """The command that records a program and weighs its second step in full."""
+    options = ["--anatomy", "2", "--no-charts", "-o", out]
+    return [sys.executable, "-m", "timeline", *options, program]
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """This environment, as a person's shell would have it: nothing of pytest's or of a recorder's.
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import run
+from running import run, weighing_in_full
 
 import timeline
 from timeline.views.parts import at_the_peak, share_unexplained
@@ -488,17 +488,7 @@ def test_of_a_recorded_resnet_at_most_a_twentieth_is_unexplained(tmp_path: Path)
     while len(shares) < 3 and sum(share <= 0.05 for share in shares) < 2:
         name = f"rec{len(shares)}"
         ended = run(
-            [
-                sys.executable,
-                "-m",
-                "timeline",
-                "--anatomy",
-                "2",
-                "--no-charts",
-                "-o",
-                name,
-                "train.py",
-            ],
+            weighing_in_full(name, "train.py"),
             cwd=tmp_path,
         )
         assert ended.code == 0, ended.stderr

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from running import run
+from running import run, weighing_in_full
 
 import timeline
 from timeline.recorder.hooks.heap import heap_reader
@@ -51,17 +50,7 @@ def test_what_was_imported_and_what_malloc_keeps_by_then_are_named(tmp_path: Pat
     (tmp_path / "heavy.py").write_text(HEAVY)
     (tmp_path / "train.py").write_text(TRAINING)
     ended = run(
-        [
-            sys.executable,
-            "-m",
-            "timeline",
-            "--anatomy",
-            "2",
-            "--no-charts",
-            "-o",
-            "rec",
-            "train.py",
-        ],
+        weighing_in_full("rec", "train.py"),
         cwd=tmp_path,
     )
     assert ended.code == 0, ended.stderr

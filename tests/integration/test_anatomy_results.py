@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from oracles import most_allocated  # noqa: E402
-from running import run  # noqa: E402
+from running import run, weighing_in_full  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.units import format_bytes  # noqa: E402
@@ -63,17 +62,7 @@ SCORES = 512 * 2000 * 4
 def recorded(folder, *words):
     folder.joinpath("training.py").write_text(TRAINING)
     folder.joinpath("program.py").write_text(RECORDED)
-    command = [
-        sys.executable,
-        "-m",
-        "timeline",
-        "--anatomy",
-        "2",
-        "--no-charts",
-        "-o",
-        "run",
-        "program.py",
-    ]
+    command = weighing_in_full("run", "program.py")
     ran = run([*command, *words], cwd=folder)
     assert ran.code == 0, ran.stderr
     return timeline.analyze(timeline.load(folder / "run")).anatomy, ran.stderr
@@ -149,17 +138,7 @@ for _ in range(3):
 def test_what_an_optimizer_made_before_its_closure_is_told_in_the_closures_phases(tmp_path: Path):
     (tmp_path / "program.py").write_text(CLOSURE)
     ran = run(
-        [
-            sys.executable,
-            "-m",
-            "timeline",
-            "--anatomy",
-            "2",
-            "--no-charts",
-            "-o",
-            "run",
-            "program.py",
-        ],
+        weighing_in_full("run", "program.py"),
         cwd=tmp_path,
     )
     assert ran.code == 0, ran.stderr
@@ -190,17 +169,7 @@ for _ in range(3):
 def test_a_model_that_is_called_under_vmap_first_is_weighed_all_the_same(tmp_path: Path):
     (tmp_path / "program.py").write_text(UNDER_FUNC)
     ran = run(
-        [
-            sys.executable,
-            "-m",
-            "timeline",
-            "--anatomy",
-            "2",
-            "--no-charts",
-            "-o",
-            "run",
-            "program.py",
-        ],
+        weighing_in_full("run", "program.py"),
         cwd=tmp_path,
     )
     assert ran.code == 0, ran.stderr

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from running import run
+from running import run, weighing_in_full
 
 import timeline
 from timeline.analysis.anatomy import Anatomized
@@ -74,17 +73,7 @@ train(Net())
 def weighed(folder: Path, script: str) -> Anatomized:
     (folder / "train.py").write_text(BEGIN + script)
     ended = run(
-        [
-            sys.executable,
-            "-m",
-            "timeline",
-            "--anatomy",
-            "2",
-            "--no-charts",
-            "-o",
-            "rec",
-            "train.py",
-        ],
+        weighing_in_full("rec", "train.py"),
         cwd=folder,
     )
     assert ended.code == 0, ended.stderr

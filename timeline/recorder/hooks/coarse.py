@@ -269,8 +269,6 @@ class Coarse:
             )
         sequences = [node._sequence_nr() for node in whose]
         if tensors:
-            # What is made while a step runs may lie where something was that is gone.
-            self._find_ended(time.monotonic_ns())
             self._note(ACTIVATION, tensors, watched=True, sequence=sequences)
             self._batches[-1]["turn"] = self._turn
         self.spent_ns += time.monotonic_ns() - began
@@ -331,7 +329,6 @@ class Coarse:
         self._gradients = ids
         new = [i for i, each in enumerate(ids) if each and each != before[i]]
         if new:
-            self._find_ended(time.monotonic_ns())
             owners = self._owners
             self._note(
                 GRADIENT,
@@ -358,7 +355,6 @@ class Coarse:
     def _given(self, tensors: list[Any]) -> None:
         # It may have been detached from what made it: then a node from before this saves it.
         now = self._sequence()
-        self._find_ended(time.monotonic_ns())
         self._note(
             INPUT,
             tensors,
@@ -373,6 +369,9 @@ class Coarse:
     def _note(
         self, category: int, tensors: list[Any], *, watched: bool = False, **columns: list[int]
     ) -> None:
+        if watched:
+            # What is made while a step runs may lie where something was that is gone.
+            self._find_ended(time.monotonic_ns())
         try:
             if not self._plain.issuperset(map(type, tensors)):
                 raise NotImplementedError
