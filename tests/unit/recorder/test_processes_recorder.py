@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 from timeline.recorder.processes import family as families
 from timeline.recorder.processes import finding
+from timeline.recorder.processes.children import open_stream
 from timeline.recorder.processes.elsewhere import PsutilFamily
 from timeline.recorder.processes.family import Family
 from timeline.recorder.processes.ledger import Ledger
 from timeline.recorder.processes.member import Member
+from timeline.recorder.streams import Unavailable, Watched
 
 MIB = 1 << 20
 
@@ -62,6 +66,17 @@ def tree():
             pass
     process.kill()
     process.communicate()
+
+
+def test_a_target_that_is_gone_leaves_a_sentence_and_nothing_open(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)  # of a socket that nobody closed
+        with pytest.raises(Unavailable, match="the program had ended before any were looked for"):
+            open_stream(Watched(ended.pid, str(tmp_path), interval_ns=10_000_000))
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
 
 
 @pytest.mark.parametrize("way", ["notices", "lists", "parents", "psutil"])

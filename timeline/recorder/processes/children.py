@@ -16,7 +16,7 @@ import time
 from timeline.recorder.processes.family import MOST_AT_ONCE, Family
 from timeline.recorder.processes.finding import Paced
 from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
-from timeline.recorder.streams import GLANCE_NS
+from timeline.recorder.streams import GLANCE_NS, Unavailable
 from timeline.recording.format import CHILDREN_FIELDS
 
 TYPE_CHECKING = False
@@ -52,15 +52,21 @@ def open_stream(watched: Watched) -> Children:
     """The stream of one recording; the target's family is known to other streams from here on.
 
     Raises:
-        OSError: the target is gone, or cannot be read.
+        Unavailable: the target is gone; the message is the sentence.
+        OSError: it cannot be read.
     """
     ledger = Ledger(watched.directory, guest=watched.guest)
-    if os.path.exists("/proc/self/status"):
-        watched.family = Family(watched.pid, ledger, guest=watched.guest)
-        return Children(watched, watched.family, ledger)
-    from timeline.recorder.processes.elsewhere import PsutilFamily
+    try:
+        if os.path.exists("/proc/self/status"):
+            watched.family = Family(watched.pid, ledger, guest=watched.guest)
+            return Children(watched, watched.family, ledger)
+        from timeline.recorder.processes.elsewhere import PsutilFamily
 
-    return Children(watched, PsutilFamily(watched.pid, ledger), ledger)
+        return Children(watched, PsutilFamily(watched.pid, ledger), ledger)
+    except (FileNotFoundError, ProcessLookupError):
+        raise Unavailable(
+            "no samples of children: the program had ended before any were looked for"
+        ) from None
 
 
 class Children:

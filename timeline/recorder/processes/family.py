@@ -58,7 +58,12 @@ class Family:
         self.tells = self._lists or self.told
         self._ledger = ledger
         self._cap = MOST_OF_A_GUEST if guest else MOST_AT_ONCE
-        self.target = Member(pid, 0, 0, lists=self._lists)
+        try:
+            self.target = Member(pid, 0, 0, lists=self._lists)
+        except BaseException:
+            if self._kin is not None:
+                self._kin.close()
+            raise
         self.target.bears = True
         self.target.read(None)  # how many threads it has
         self._members = {pid: self.target}
