@@ -69,12 +69,11 @@ if TYPE_CHECKING:
 
         Attributes:
             glance_ns: how often it is worth to ask.
+            glance: whether there is something to read; asked from another thread.
         """
 
         glance_ns: int
-
-        def glance(self) -> bool:
-            """Whether there is something to read; asked from another thread."""
+        glance: Callable[[], bool]
 
 
 STREAMS: tuple[str, ...] = (

@@ -70,7 +70,12 @@ def open_stream(watched: Watched) -> Children:
 
 
 class Children:
-    """Reads the family and writes the sums; see `timeline.recorder.streams.Stream`."""
+    """Reads the family and writes the sums; see `timeline.recorder.streams.Stream`.
+
+    Attributes:
+        glance: whether there may be a new child, asked from another thread.
+        glance_ns: how often to ask.
+    """
 
     name = "children"
     fields = CHILDREN_FIELDS
@@ -89,6 +94,7 @@ class Children:
         self._next_ns = 0
         self._paced = Paced(READING_SHARE)
         self._had_some = False
+        self._settle_glances()
 
     def channels(self) -> dict[str, dict[str, object]]:
         """The sums."""
@@ -126,15 +132,6 @@ class Children:
             said.append(f"{_counted(family.hidden)} that may not be looked at here")
         return said
 
-    @property
-    def glance_ns(self) -> int:
-        """How often to ask: notices wait to be read, a list tells of those of its moment alone."""
-        return GLANCE_NS if self._family.told else self._look_ns * 3 // 4
-
-    def glance(self) -> bool:
-        """Whether there may be a new child, asked from another thread."""
-        return self._family.stirs()
-
     def pauses(self) -> int:
         """How long there is nothing to read unless a glance says otherwise, in nanoseconds."""
         family = self._family
@@ -151,6 +148,7 @@ class Children:
         begun = time.monotonic_ns()
         due = begun >= self._next_ns and self._paced.begins()
         new = family.look(all=due)
+        self._settle_glances()
         if not new and not due:
             return ()
         if not family.living and not self._had_some:
@@ -172,6 +170,11 @@ class Children:
         """Close all files."""
         self._family.close()
         self._ledger.close()
+
+    def _settle_glances(self) -> None:
+        # Notices wait to be read, a list tells of those of its moment alone.
+        self.glance_ns = GLANCE_NS if self._family.told else self._look_ns * 3 // 4
+        self.glance = self._family.stirs
 
 
 def _counted(number: int) -> str:

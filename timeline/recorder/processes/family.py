@@ -31,6 +31,8 @@ class Family:
     """Finds and reads the processes. It belongs to one thread; ``living`` may be read by any.
 
     Attributes:
+        stirs: whether the target's own children are others than when this was last asked, or a
+            child has some, which may be. Never raises; one thread may ask while another looks.
         tells: whether `stirs` tells something: the kernel keeps lists of children, or gives notice.
         told: whether the kernel gave notice of every beginning and end, so that ``unread`` is all.
         living: the children, each with its last reading, oldest first.
@@ -56,6 +58,8 @@ class Family:
         self._finder = best_finder()
         self._lists = isinstance(self._finder, ByLists)
         self.tells = self._lists or self.told
+        # Not a method that asks another: it is called where nothing of Python is in the caches.
+        self.stirs = self._kin.stirs if self._kin is not None else self._listed_anew
         self._ledger = ledger
         self._cap = MOST_OF_A_GUEST if guest else MOST_AT_ONCE
         try:
@@ -102,16 +106,6 @@ class Family:
                 self._has_heard_of_all(kin)
         return self._came > before
 
-    def stirs(self) -> bool:
-        """Whether the target's own children are others than when this was last asked, or a child
-        has some, which may be. Never raises; one thread may ask while another looks.
-        """
-        if self._kin is not None:
-            return self._kin.stirs()
-        if self.living and any(member.bears for member in self.living):
-            return True
-        return self.target.has_others()
-
     def alive(self) -> bool:
         """Whether the target is; it is read."""
         return self.target.read(None)
@@ -128,6 +122,7 @@ class Family:
     def close(self) -> None:
         """Close the files of all."""
         kin, self._kin = self._kin, None
+        self.stirs = self._listed_anew
         if kin is not None:
             self._hear(kin)
             kin.close()
@@ -136,6 +131,11 @@ class Family:
             member.close()
         self._members = {}
         self.living = ()
+
+    def _listed_anew(self) -> bool:
+        if self.living and any(member.bears for member in self.living):
+            return True
+        return self.target.has_others()
 
     def _hear(self, kin: Kin) -> None:
         """Take the kernel's notices of who began, runs another program, or ended."""
@@ -164,6 +164,7 @@ class Family:
             kin.add(pid)
         if kin.lost > MOST_LOSSES:
             self._kin = None
+            self.stirs = self._listed_anew
             kin.close()
 
     def _add(self, parent: int, pid: int, began_ns: int = 0) -> None:

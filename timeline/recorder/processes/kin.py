@@ -60,6 +60,7 @@ class Kin:
         self._news: list[tuple[int, int, int, int]] = []
         self._accounts: dict[int, Account] = {}
         self._unclaimed: dict[int, Account] = {}
+        self._waiting = self._notices.waiting
         self.accounted = self._notices.accounted
 
     @property
@@ -69,7 +70,7 @@ class Kin:
 
     def stirs(self) -> bool:
         """Whether there is news; another thread may ask, and is not kept waiting."""
-        if not self._notices.waiting() or not self._one_at_a_time.acquire(False):
+        if not self._waiting() or not self._one_at_a_time.acquire(False):
             return bool(self._news)
         try:
             # Of a busy machine's processes next to none are ours: to wake for each would be dear.

@@ -9,6 +9,7 @@ processes itself. See linux/cn_proc.h, linux/taskstats.h and linux/genetlink.h.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import select
 import struct
@@ -26,7 +27,7 @@ from timeline.recorder.probes.descent import INITIAL_PIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BEGAN, RUNS, ENDED = 1, 2, 0x80000000
 """PROC_EVENT_FORK, PROC_EVENT_EXEC, PROC_EVENT_EXIT."""
@@ -71,6 +72,8 @@ class Notices:
 
     Attributes:
         lost: how often the kernel had more to tell than there was room for.
+        waiting: gives something true where there is something to `take`, and costs one call of the
+            kernel alone; another thread may ask.
         accounted: whether it tells what each had that ends.
     """
 
@@ -92,13 +95,13 @@ class Notices:
             self._ask(_LISTEN)
             self._poll = select.poll()
             self._poll.register(self._socket.fileno(), select.POLLIN)
+            self.waiting: Callable[[], object] = functools.partial(self._poll.poll, 0)
             self._socket.setblocking(False)
             if not any(what == 0 and not error for what, _, error, *_ in self._answers()):
                 raise PermissionError("the kernel does not answer")
         except BaseException:
             self._socket.close()
             raise
-        self._open = True
         try:
             self._accounts = Accounts()
         except (OSError, struct.error, KeyError):
@@ -108,10 +111,6 @@ class Notices:
     def accounted(self) -> bool:
         """Whether the kernel tells what each had that ends."""
         return self._accounts is not None
-
-    def waiting(self) -> bool:
-        """Whether there is something to `take`; another thread may ask."""
-        return self._open and bool(self._poll.poll(0))
 
     def take(self) -> Iterator[tuple[int, int, int, int]]:
         """What waits, in its order, as ``what, t_ns, pid, more``: the time is monotonic, and more
@@ -132,7 +131,6 @@ class Notices:
 
     def close(self) -> None:
         """Listen no more."""
-        self._open = False
         try:
             self._ask(_IGNORE)  # kernels before 6.6 count those who ended without a word
         except OSError:
