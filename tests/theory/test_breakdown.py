@@ -464,6 +464,15 @@ def test_what_cannot_be_followed_is_told_of(model, words):
         timeline.breakdown(model, inputs=(3,))
 
 
+def test_a_complex_model_is_told_to_the_byte_by_a_real_sum_of_its_outputs():
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4)).to(torch.complex64)
+    told = timeline.breakdown(model, "adam", torch.randn(5, 8, dtype=torch.complex64))
+    size = sum(each.numel() for each in model.parameters()) * 8
+    assert told.categories["parameter"] == told.categories["gradient"] == size
+    assert told.categories["optimizer_state"] == 2 * size + 4 * 4
+    assert told.categories["activation"] == 5 * 6 * 8
+
+
 def test_packed_weights_are_named_and_not_counted_as_none():
     model = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)))
     told = timeline.breakdown(model, inputs=(3,), train=False)

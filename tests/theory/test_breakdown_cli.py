@@ -132,6 +132,12 @@ def test_the_table_and_the_document_of_a_factory(factories, capsys):
         (["my_models:small", "--optimizer", "sgd,momentum"], 2, "'momentum' is no option"),
         (["my_models:small", "--layers", "-1"], 2, "--layers -1 cannot be"),
         (["my_models:small", "--input", "10", "--batch", "0"], 2, "--batch 0 cannot be"),
+        (
+            ["my_models:small", "--input", "10", "--batch", "99999999999999999999"],
+            2,
+            "an input of 99999999999999999999x10 has more bytes than torch can count",
+        ),
+        (["my_models:small", "--input", "10", "--dtype", "int8"], 2, "no model is cast to int8"),
         (["my_models:smal"], 2, "has no model 'smal'; near it: small"),
         (["my_models:torc"], 2, "the module my_models has no model 'torc'\n"),  # torch is none
         (["torchvision:resnet19"], 2, "torchvision has no model 'resnet19'; near it: resnet18"),

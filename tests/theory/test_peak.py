@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from inspect import signature
 
 import pytest
 
@@ -12,6 +14,7 @@ from oracles import most_allocated  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.theory.inside import known_here  # noqa: E402
+from timeline.theory.optimizers import known  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -76,6 +79,31 @@ def test_the_peak_of_a_step_is_the_allocators(make, optimizer, options, within):
     if within and not known_here():
         within = 0.05
     assert told.peak.bytes == pytest.approx(truth, rel=within, abs=64)
+
+
+@pytest.mark.parametrize("foreach", [False, True], ids=["loop", "foreach"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, kind in sorted(known().items()) if "capturable" in signature(kind).parameters],
+)
+def test_a_step_that_cuda_graphs_capture_is_told_though_it_is_none_of_the_cpu(
+    name, foreach, monkeypatch
+):
+    options = {"capturable": True, "foreach": foreach}
+    model = torch.nn.Linear(300, 200)
+
+    def make(parameters):
+        return known()[name](parameters, lr=0.01, **options)
+
+    told = timeline.breakdown(model, make, (300,), batch=4)
+    # The same step for real, which torch lets no CPU do by itself.
+    module = sys.modules[f"torch.optim.{name}"]
+    asks = "_get_capturable_supported_devices"
+    if name == "adamw":
+        module = sys.modules["torch.optim.adam"]
+    monkeypatch.setattr(module, asks, lambda *_, **__: ["cpu"])
+    truth = true_peak(model, make(model.parameters()), torch.randn(4, 300))
+    assert told.peak.bytes == pytest.approx(truth, rel=0.001, abs=64)
 
 
 def now_between():

@@ -11,7 +11,7 @@ import torch
 from timeline.errors import BreakdownError, UsageError
 from timeline.theory import optimizers
 from timeline.theory.apart import apart
-from timeline.theory.inputs import parse_dtype
+from timeline.theory.inputs import parse_cast
 from timeline.theory.inside import known_here
 from timeline.theory.job import belongs, job_of
 from timeline.theory.likeness import fake_mode
@@ -56,7 +56,7 @@ def assemble(
         raise UsageError(
             f"the precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}"
         )
-    cast = parse_dtype(dtype) if dtype else None
+    cast = parse_cast(dtype) if dtype else None
     mode = fake_mode()
     job = job_of(model, optimizer, inputs, batch=batch, loss=loss)
     if job.inputs is None and job.batch is not None:

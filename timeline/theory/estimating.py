@@ -18,7 +18,7 @@ from timeline.theory.cuda.rules import GROUPS, Platform
 from timeline.theory.estimate_types import Estimate
 from timeline.theory.failing import LEFT, why
 from timeline.theory.following import following
-from timeline.theory.inputs import parse_dtype
+from timeline.theory.inputs import parse_cast
 from timeline.theory.job import Job, job_of
 from timeline.theory.likeness import fake_mode
 from timeline.theory.loop import Loop, move, train
@@ -107,7 +107,7 @@ def tape_of(job: Job, *, dtype: str | None, loop: Loop, platform: Platform) -> T
     """
     model, optimizer = job.model, job.optimizer
     own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
-    cast = parse_dtype(dtype) if dtype else None
+    cast = parse_cast(dtype) if dtype else None
     mode = fake_mode()
     with open_subject(model, own, mode, cast=cast, train=loop.train) as subject:
         copy: Any = subject.call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from timeline.theory.sparse import remember
 _SHAPE = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?"
 )
+
+_MOST_BYTES = 2**63 - 1
+"""torch counts sizes and bytes in 64 bits with a sign."""
 
 _SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
 
@@ -56,6 +60,21 @@ def parse_dtype(text: str) -> torch.dtype:
     found = getattr(torch, _SHORT.get(text, text), None)
     if not isinstance(found, torch.dtype):
         raise UsageError(f"{text!r} is no dtype of torch: use one such as float32, bf16 or int64")
+    return found
+
+
+def parse_cast(text: str) -> torch.dtype:
+    """The dtype that a model is cast to: `torch.nn.Module.to` takes no other.
+
+    Raises:
+        UsageError: torch has none of that name, or it holds whole numbers.
+    """
+    found = parse_dtype(text)
+    if not (found.is_floating_point or found.is_complex):
+        raise UsageError(
+            f"no model is cast to {text}, as parameters are of a floating dtype: use one such as "
+            "bfloat16"
+        )
     return found
 
 
@@ -134,7 +153,13 @@ def _fake(value: Any, batch: int | None, default: torch.dtype) -> Any:
         value = Shape(tuple(value))
     if isinstance(value, Shape):
         dtype = parse_dtype(value.dtype) if value.dtype else default
-        return torch.empty((batch or 1, *value.sizes), dtype=dtype)
+        sizes = (batch or 1, *value.sizes)
+        if math.prod(sizes) * dtype.itemsize > _MOST_BYTES:
+            raise UsageError(
+                f"an input of {'x'.join(map(str, sizes))} has more bytes than torch can count: "
+                "give smaller sizes"
+            )
+        return torch.empty(sizes, dtype=dtype)
     if isinstance(value, torch.Tensor):
         like = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
         know_as(like, value)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from timeline.errors import UsageError
-from timeline.theory.optimizers import any_value, by_rule, can_be_followed
+from timeline.theory.optimizers import by_rule, can_be_followed, stepping
 from timeline.theory.step import PRECISIONS
 from timeline.theory.storages import tensors_in
 from timeline.theory.tape import Amount, Storage
@@ -180,7 +180,7 @@ def step_of(taping: Taping, optimizer: torch.optim.Optimizer) -> None:
     if not can_be_followed(optimizer):
         keep_by_rule(taping, optimizer)
         return
-    with any_value():
+    with stepping():
         optimizer.step()
     for group in optimizer.param_groups:
         on_device = bool(group.get("capturable") or group.get("fused"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -155,6 +157,33 @@ class any_value(TorchDispatchMode):  # type: ignore[misc]
         return func(*args, **(kwargs or {}))
 
 
+_DEVICES = "_get_capturable_supported_devices"
+"""What torch.optim's modules ask for the devices that may have `capturable` parameters."""
+
+
+@contextmanager
+def stepping() -> Iterator[None]:
+    """While open, a step on fake tensors is followed that needs values, or a GPU.
+
+    The fake tensors are of the CPU, and with ``capturable=True`` torch refuses that one, though
+    the operators are the same: it is a safeguard for CUDA graphs.
+    """
+    asking = [each for name, each in sys.modules.items() if name.startswith("torch.optim.")]
+    kept = {each: getattr(each, _DEVICES) for each in asking if hasattr(each, _DEVICES)}
+
+    def here(*args: Any, **kwargs: Any) -> list[str]:
+        return ["cpu", "cuda"]
+
+    for each in kept:
+        setattr(each, _DEVICES, here)
+    try:
+        with any_value():
+            yield
+    finally:
+        for each, function in kept.items():
+            setattr(each, _DEVICES, function)
+
+
 def state_after_a_step(
     optimizer: torch.optim.Optimizer, parameters: Iterable[torch.nn.Parameter]
 ) -> int:
@@ -169,7 +198,7 @@ def state_after_a_step(
             each.grad = torch.empty_like(each)
             given.append(each)
     try:
-        with any_value():
+        with stepping():
             optimizer.step()
     except LEFT as error:
         raise BreakdownError(

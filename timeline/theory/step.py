@@ -11,7 +11,7 @@ import torch
 
 from timeline.errors import BreakdownError, TimelineError, UsageError
 from timeline.theory.failing import LEFT, why
-from timeline.theory.optimizers import any_value
+from timeline.theory.optimizers import stepping
 from timeline.theory.packing import padding
 from timeline.theory.storages import tensors_in
 from timeline.theory.subject import Subject
@@ -88,7 +88,7 @@ def trace_step(
                 if optimizer is not None:
                     phase = "optimizer"
                     watch.begin(phase)
-                    with any_value():
+                    with stepping():
                         optimizer.step()
                     watch.is_("optimizer_state", tensors_in(list(optimizer.state.values())))
             return watch.end()
@@ -136,8 +136,8 @@ def loss_of(
     tensors = [each for each in tensors_in(outputs) if each.requires_grad]
     if not tensors:
         raise BreakdownError(
-            "the model returned no tensor that requires a gradient: use train=False, or unfreeze "
-            "a parameter"
+            "the model returned no tensor that requires a gradient: unfreeze a parameter, or use "
+            "train=False (--inference)"
         )
     if loss == "cross_entropy":
         scores = tensors[0]
@@ -156,7 +156,12 @@ def loss_of(
         return torch.nn.functional.cross_entropy(flat, targets)
     if loss != "sum":
         raise UsageError(f"the loss {loss!r} is not known: use sum, cross_entropy or a function")
-    total = tensors[0].sum()
+    total = _sum(tensors[0])
     for each in tensors[1:]:
-        total = total + each.sum()
+        total = total + _sum(each)
     return total
+
+
+def _sum(tensor: torch.Tensor) -> torch.Tensor:
+    # Backward begins from a real number: of a complex one its parts are added up, by a view.
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).sum()
