@@ -9,8 +9,6 @@ from errno import EBADF
 from timeline.recorder.reading import out_of_the_way
 from timeline.recorder.say import say
 
-FULL = "the disk is full"
-
 
 class MarksFile:
     """One ``events.<pid>.jsonl``.
@@ -50,7 +48,13 @@ class MarksFile:
             self._write_no_more(str(last.strerror), 0)
         else:
             if written < len(data):
-                self._write_no_more(FULL, written)
+                self._cut(written)
+
+    def _cut(self, written: int) -> None:
+        # Not loaded before it is needed: every program would pay for it.
+        from timeline.recording.refused import why_cut
+
+        self._write_no_more(why_cut(self._fd), written)
 
     def _write_no_more(self, why: str, written: int) -> None:
         """Say what was lost, in the file too if there is room, and close it."""

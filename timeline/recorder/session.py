@@ -15,7 +15,7 @@ from os import write
 from sys import exception as _exception
 
 from timeline._version import __version__
-from timeline.recorder.marks_file import FULL, MarksFile, quote
+from timeline.recorder.marks_file import MarksFile, quote
 from timeline.recorder.reading import OwnMemory, open_own_memory
 
 # Set here and not imported: typing and threading would bring collections, re and functools, 2 MiB,
@@ -325,7 +325,7 @@ class Session(MarksFile):
                 self._write_again(error, data)
             else:
                 if written < len(data):
-                    self._write_no_more(FULL, written)
+                    self._cut(written)
 
 
 def _origin(error: BaseException) -> tuple[int, int, int]:

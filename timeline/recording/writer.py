@@ -21,6 +21,7 @@ from timeline.recording.format import (
     stream_of,
     temporary_name,
 )
+from timeline.recording.refused import why_cut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # these cost milliseconds, and are needed for reading only
@@ -238,7 +239,7 @@ class SampleWriter:
             self._stop(_why(error))
         else:
             if written < HEADER_BYTES:
-                self._stop("the disk is full")
+                self._stop(why_cut(self._fd))
 
     def append(self, *values: int) -> bool:
         """Write one row. Returns whether it was written.
@@ -265,7 +266,7 @@ class SampleWriter:
         before = self.rows
         self.rows += taken // self._row.size
         if taken < len(written):
-            self._stop("the disk is full")
+            self._stop(why_cut(self._fd))
             return False
         if before // HEADER_EVERY != self.rows // HEADER_EVERY:
             self._count()

@@ -150,7 +150,9 @@ def test_a_file_that_may_not_grow_ends_at_a_whole_row(path, more, together):
     assert resource
     fill = FILL.format(before=before, together=together)
     out = subprocess.run([sys.executable, "-c", fill, path], capture_output=True, text=True)
-    assert check_filled(path, out, together)[0] == 10
+    rows, lost = check_filled(path, out, together)
+    assert rows == 10
+    assert "file too large" in lost
 
 
 def test_a_full_disk_ends_the_writing_at_a_whole_row(tmp_path):

@@ -7,6 +7,7 @@ import os
 
 from timeline.recorder.reading import out_of_the_way
 from timeline.recording.format import PROCESS_FIELDS, PROCESSES, samples_name
+from timeline.recording.refused import why_cut
 from timeline.recording.writer import SampleWriter
 
 TYPE_CHECKING = False
@@ -161,7 +162,7 @@ class Ledger:
                 self._fd = -1
                 self._end("the program closed the file")
             elif os.write(self._fd, text) < len(text):
-                self._end("the disk is full")
+                self._end(why_cut(self._fd))
         except OSError as error:
             self._end(str(error.strerror))
 
