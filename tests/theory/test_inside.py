@@ -125,6 +125,42 @@ def convolutions_of_bf16():
         convolution(channels, outputs, kernel, stride, size, torch.bfloat16, groups, batch)
 
 
+def with_gaps():
+    """As in DeepLab: kernels wider than what one of oneDNN's takes, on few places and on many."""
+    for channels, outputs, gap, size, stride, batch in (
+        (320, 128, 12, 8, 1, 2),
+        (256, 256, 24, 17, 1, 4),
+        (256, 64, 12, 33, 1, 2),
+        (256, 64, 36, 33, 1, 1),
+        (256, 64, 12, 28, 1, 2),
+        (64, 64, 8, 20, 1, 2),
+        (64, 64, 4, 32, 2, 2),
+        (160, 32, 2, 16, 1, 2),
+    ):
+        layer = nn.Conv2d(channels, outputs, 3, stride, gap, gap)
+        source = torch.randn(batch, channels, size, size, requires_grad=True)
+        out = layer(source)
+        out.backward(torch.ones_like(out))
+
+
+def small_volumes():
+    """One small volume goes by unfolding, and its last size does not count for what is small.
+
+    Of several the gradient of weights does, where they are no deeper than their padding.
+    """
+    for channels, outputs, kernel, stride, sizes, batch in (
+        (64, 64, 3, 1, (8, 28, 28), 1),
+        (64, 128, 1, 2, (8, 28, 28), 1),
+        (256, 512, 3, 2, (2, 7, 7), 1),
+        (256, 256, 3, 1, (2, 7, 7), 2),
+        (128, 128, 3, 1, (4, 14, 14), 2),
+    ):
+        layer = nn.Conv3d(channels, outputs, kernel, stride, kernel // 2)
+        source = torch.randn(batch, channels, *sizes, requires_grad=True)
+        out = layer(source)
+        out.backward(torch.ones_like(out))
+
+
 def ends():
     """What a model may end in: the gradient of its sum is one number seen many times."""
     images = torch.randn(8, 32, 48, 48, requires_grad=True)
@@ -293,6 +329,16 @@ for_bf16 = pytest.mark.skipif(
     or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)(),
     reason="oneDNN's blocks with AVX-512 for bfloat16 and without AMX",
 )
+
+
+@pytest.mark.parametrize("run", [with_gaps, small_volumes])
+def test_a_convolution_that_is_unfolded_holds_its_columns_and_sums(run):
+    seen = [each for each in inside(run) if "convolution" in each[0]]
+    for i, (name, by_rule, truth) in enumerate(seen):
+        # Forward unfolds in pieces, of which only the most is known.
+        most = 1_000_000 if name == "aten.convolution.default" else 1_000
+        assert by_rule == pytest.approx(truth, rel=0.001, abs=most), (i, name)
+    assert sum(truth for *_, truth in seen) > 50_000_000
 
 
 @for_bf16

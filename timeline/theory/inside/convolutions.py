@@ -17,6 +17,7 @@ from timeline.theory.inside.kernels import (
 )
 from timeline.theory.inside.sharing import of_many_places, of_one_place
 from timeline.theory.inside.sizes import Rule, lies_in_order, size_of
+from timeline.theory.inside.unfolding import Unfolding
 
 aten = torch.ops.aten
 
@@ -48,6 +49,7 @@ class _Convolution:
         again: whether they are for the weights' gradient, too.
         source, weight, result: the copies.
         columns: where oneDNN is not used, the unfolded input (ConvolutionMM2d.cpp).
+        unfolding: which parts oneDNN itself does by unfolding.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class _Convolution:
         *more: torch.Tensor,
     ) -> None:
         # Arguments of aten.convolution from the stride on.
-        stride, _, _, self.transposed, _, groups = args[:6]
+        stride, padding, dilation, self.transposed, _, groups = args[:6]
         element: int = source.element_size()
         self.element = element
         self.groups = groups
@@ -73,8 +75,10 @@ class _Convolution:
         self.as_gradient = self.stride == 1 or (groups > 1 and own % LANES != 0)
         _, out_channels, *out_places = output.shape
         # use_mkldnn in Convolution.cpp: small single images go by unfolding and BLAS.
-        large = batch > 1 or groups > 1 or source.numel() > 20480
-        self.by_blas = element == 4 and not (large or all(k > 3 for k in kernel))
+        # It looks at four sizes of images and two of the kernel: volumes have one more of each.
+        large = batch > 1 or groups > 1 or prod(source.shape[:4]) > 20480
+        wide = len(kernel) > 1 and all(k > 3 for k in kernel[-2:])
+        self.by_blas = element == 4 and not (large or wide)
         self.columns = 0
         if self.by_blas and self.transposed:
             self.columns = outputs * prod(kernel) * prod(places) * element
@@ -95,7 +99,13 @@ class _Convolution:
         few = channels < LANES and outputs % LANES != 0 and element == 2 and groups == 1
         wide = self.depthwise and max(kernel) > 3
         self.unfolds = self.reorders and not self.transposed and not self.pointwise
-        self.unfolds = self.unfolds and (few or wide)
+        self.unfolding = None
+        if self.reorders and not self.transposed and groups == 1 and element == 4:
+            self.unfolding = Unfolding(
+                source.shape, weight.shape, output.shape, stride, padding, dilation
+            )
+        unknown = self.unfolding is not None and self.unfolding.to_weight
+        self.unfolds = self.unfolds and (few or wide or unknown)
         self.again = self.reorders and (groups == 1 or again)
         # The first layer: its images are read as they are, unless each place is one product.
         few = groups == 1 and channels < LANES and not self.pointwise
@@ -147,6 +157,8 @@ def _convolution(args: Any, out: Any) -> int:
         return one.copied + one.columns
     if one.transposed:
         return one.copied + _transposed(source, out, one)
+    if one.unfolding is not None and one.unfolding.forward:
+        return one.copied + one.unfolding.forwards(one.element)
     inside = one.source + one.weight + one.result - (size_of(out) if one.reorders else 0)
     inside += _pointwise(one, source, out)
     # At last the result is copied from the blocks.
@@ -192,7 +204,9 @@ def _convolution_backward(args: Any, out: Any) -> int:
     to_source, to_weight = (each is not None for each in out[:2])
     results = sum(size_of(each) for each in out if each is not None)
     most = 0
-    if to_source and one.strided:
+    if to_source and one.unfolding is not None and one.unfolding.to_source:
+        most = size_of(out[0]) + one.unfolding.backwards(one.element)
+    elif to_source and one.strided:
         most = strided_back(gradient, weight, out[0])
     elif to_source:
         back = one.back
