@@ -137,9 +137,27 @@ def test_a_forward_that_a_checkpoint_runs_again_is_backward(recorded, net, reent
     torch.utils.checkpoint.checkpoint(
         net, batch().requires_grad_(), use_reentrant=reentrant
     ).sum().backward()
-    # The reentrant one runs forward without gradients.
-    first = "inference Net" if reentrant else "step/forward Net"
-    assert recorded.new() == [first, "step/backward"]
+    assert recorded.new() == ["step/forward Net", "step/backward"]
+
+
+def test_a_reentrant_checkpoint_in_training_is_forward_though_it_runs_without_gradients(
+    recorded, net
+):
+    from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+    def around(x):
+        return net(x) + 1
+
+    x = batch().requires_grad_()
+    checkpoint(lambda x: around(x), x, use_reentrant=True).sum().backward()
+    assert recorded.new() == ["step/forward Net", "step/backward"]
+    checkpoint_sequential(net.rest, 2, x, use_reentrant=True).sum().backward()
+    # A ReLU by itself is no model.
+    assert recorded.new() == ["step/forward Linear", "step/backward"]
+    with torch.no_grad():
+        checkpoint(net.eval(), x, use_reentrant=True)
+        net.train()(x)
+    assert recorded.new() == ["inference Net", "inference Net"]
 
 
 def test_a_closure_runs_inside_the_optimizer_step(recorded, net):

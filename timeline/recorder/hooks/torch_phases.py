@@ -50,6 +50,12 @@ _IN_NO_BACKWARD = -1
 _CALLER = 3
 """So far above `_on_torchs_account` is whoever calls the function that has the probe."""
 
+_CHECKPOINTS = "torch.utils.checkpoint"
+"""Home of what runs a training's forward under ``no_grad``, to run it again in backward."""
+
+_FUNCTIONS_UP = 4
+"""So many functions a checkpoint may have been given, each within the other, around a module."""
+
 _FRAMES_UP = 16
 """How far above ``Module.__init__`` a subclass's ``__init__`` is looked for."""
 
@@ -119,7 +125,8 @@ class Probe(Here):
         ):
             self.pass_by()
         else:
-            path = "step/loss" if is_loss else "step/forward" if grad else "inference"
+            trains = grad or (module.training and _is_checkpointed())
+            path = "step/loss" if is_loss else "step/forward" if trains else "inference"
             self.open(IN_CALL, path, kind.__name__, anatomy, module, (args, kwargs))
 
     def loss_of_keras(self, loss: Any, wanted: Any, given: Any) -> None:
@@ -241,6 +248,24 @@ def _on_torchs_account() -> bool:
             return False
         if home not in _FORWARDED_BY:
             return home.startswith(_TRACERS)
+        caller = caller.f_back
+    return False
+
+
+def _is_checkpointed() -> bool:
+    """Whether a checkpoint calls the module whose probe asks, directly or by a function of its own.
+
+    A checkpoint of the older, reentrant kind runs forward under ``no_grad``, in training too.
+    """
+    try:
+        caller: FrameType | None = sys._getframe(_CALLER)
+    except ValueError:
+        return False
+    for _ in range(_FUNCTIONS_UP):
+        if caller is None:
+            return False
+        if caller.f_globals.get("__name__") == _CHECKPOINTS:
+            return True
         caller = caller.f_back
     return False
 
