@@ -119,8 +119,6 @@ CHANGES = {"sgd,momentum=0": "sgd", "sgd,momentum=0.9": "momentum", "fused=True"
            "foreach=False": "loop"}  # fmt: skip
 
 FURTHER_OFF = {
-    # What came after a gradient within the same moment is hidden below the new one.
-    ("images", "set_to_none"): 0.08,
     # What kernels hold inside themselves is another in bfloat16.
     ("words", "bf16"): 0.08,
 }
@@ -156,7 +154,7 @@ def recorded(folder, name):
     [
         (
             "images",
-            {"batch", "inference_mode", "in_place", "optimizer", "set_to_none"},
+            {"batch", "inference_mode", "in_place", "optimizer"},
         ),
         ("words", {"batch", "bf16", "checkpointing", "inference_mode", "optimizer", "set_to_none"}),
     ],

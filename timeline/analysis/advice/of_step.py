@@ -192,7 +192,9 @@ def gradients_gone(weighed: Anatomy, moments: Moments, passage: Passage) -> Iter
         if each.layer not in passage.of_layer:
             return  # whose backward that is nobody knows
         until = _made_anew(each.layer, weighed, passage)
-        gone[each.first : min(until, each.last)] += each.size
+        # In the moment before, the new one is added and goes: what comes after it there is hidden
+        # below it, and would stand on top of it where it stays. So nothing is promised of that one.
+        gone[each.first : min(until - 1, each.last)] += each.size
         kept |= each.last > until
     what = (
         "zero_grad(set_to_none=True), as is the default, instead of zeros"
