@@ -16,6 +16,7 @@ from running import begin
 
 WRONG_S = 5
 AHEAD_S = 86_400
+MOST_ATTEMPTS = 6
 
 # Every step both wait for each other, as ranks do that reduce their gradients.
 PROGRAM = """
@@ -29,6 +30,8 @@ for step in range(12):
         open(f"{step}.{rank}", "w").close()
         while not os.path.exists(f"{step}.{other}"):
             time.sleep(0.0005)
+    with open(f"left.{rank}", "a") as left:
+        print(time.monotonic_ns(), file=left)
 """
 
 SHIFT = """
@@ -60,17 +63,36 @@ def two_hosts(tmp_path_factory) -> Path:
         ["gcc", "-shared", "-fPIC", "-o", library, folder / "shift.c", "-ldl"], check=True
     )
     (folder / "train.py").write_text(PROGRAM)
-    words = [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "train.py"]
-    running = []
-    for rank in range(2):
-        own = {"RANK": str(rank), "WORLD_SIZE": "2", "JOB_ID": "7"}
-        preload = {"LD_PRELOAD": str(library)} if rank else {}
-        command = [*namespace, *words] if rank else words
-        running.append(begin(command, cwd=folder, env={**own, **preload}))
-    for each in running:
-        _, err = each.communicate(timeout=60)
-        assert each.returncode == 0, err
-    return folder / "run"
+    words = [sys.executable, "-m", "timeline", "--no-charts", "-o", "run", "../train.py"]
+    for attempt in range(MOST_ATTEMPTS):
+        here = folder / str(attempt)
+        here.mkdir()
+        running = []
+        for rank in range(2):
+            own = {"RANK": str(rank), "WORLD_SIZE": "2", "JOB_ID": "7"}
+            preload = {"LD_PRELOAD": str(library)} if rank else {}
+            command = [*namespace, *words] if rank else words
+            running.append(begin(command, cwd=here, env={**own, **preload}))
+        for each in running:
+            _, err = each.communicate(timeout=60)
+            assert each.returncode == 0, err
+        if left_together(here):
+            return here / "run"
+    pytest.skip("this machine is too busy for two processes to meet at one moment")
+
+
+def left_together(folder: Path) -> bool:
+    """Whether the two left nearly all of their meetings within a moment of each other.
+
+    On a busy machine one goes on long after the other, which nothing that they write down tells
+    from a clock that runs unevenly.
+    """
+    ours, theirs = (
+        list(map(int, (folder / f"left.{rank}").read_text().split())) for rank in (0, 1)
+    )
+    apart = sorted(theirs[i] - ours[i] for i in range(len(ours)))
+    middle = apart[len(apart) // 2]
+    return sum(abs(each - middle) < 1_000_000 for each in apart) >= len(apart) * 3 // 4
 
 
 def report(run_python, directory) -> dict:
