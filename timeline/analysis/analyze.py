@@ -15,6 +15,7 @@ from timeline.analysis.limits import headrooms
 from timeline.analysis.readings import NO_CEILING, Readings, first_largest, held, merge
 from timeline.analysis.types import (
     HOST,
+    NOT_RSS,
     Analysis,
     ChannelSummary,
     Curve,
@@ -72,6 +73,7 @@ def analyze(recording: Recording) -> Analysis:
     if recording.processes:
         _break_between_children(curves, processes.without_children(recording) - start)
     headroom = headrooms(recording)
+    other = _other_than_parts(recording)
     death = find_death(recording, instances, host, readings, headroom)
     return Analysis(
         title=_title(run),
@@ -84,12 +86,14 @@ def analyze(recording: Recording) -> Analysis:
         outside=outside,
         instances=instances,
         marks=_texts(marks, start),
-        missing=recording.missing,
+        missing=(*recording.missing, *other),
         notes=(*recording.damage, *notes_of(recording, death)),
         limits=recording.limits,
         headroom=headroom,
         death=death,
-        anatomy=take_apart(recording.anatomy, summaries, instances, start, recording.heaps, host),
+        anatomy=take_apart(
+            recording.anatomy, () if other else summaries, instances, start, recording.heaps, host
+        ),
         devices=device_memories(recording, readings),
         snapshots=recording.snapshots,
         alive=recording.alive,
@@ -103,6 +107,15 @@ def _not_exact(series: Series | None) -> str:
     if series is None:
         return f"{HOST} was not sampled"
     return "" if series.channel.exact else series.channel.reason or "it was only sampled"
+
+
+def _other_than_parts(recording: Recording) -> tuple[str, ...]:
+    """Why peaks cannot be taken apart: the parts add up to RSS, and the curve is of less."""
+    host = recording.series.get(HOST)
+    measured = NOT_RSS.get(host.channel.source) if host is not None else None
+    if recording.anatomy is None or measured is None:
+        return ()
+    return (f"what peaks are made of: the parts add up to RSS, and the curve is {measured}",)
 
 
 def _instances(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from timeline.analysis.types import HOST, ProcessSummary
+from timeline.analysis.types import HOST, NOT_RSS, ProcessSummary
 from timeline.recording.format import LIMIT
 from timeline.recording.types import UNKNOWN, Channel, Ints, Process, Recording, Series
 
@@ -35,9 +35,12 @@ def with_total(recording: Recording) -> Recording:
     """The recording with `TOTAL`, where what the children have of their own was read.
 
     That is read seldom, and the target's memory may have moved since: so each of its samples is
-    taken with the last reading of the children's own.
+    taken with the last reading of the children's own. What it shares with them is in its RSS, and
+    not or only in part in its USS or PSS: of those there is no such sum.
     """
     host, own = recording.series.get(HOST), recording.series.get("children.own")
+    if host is not None and host.channel.source in NOT_RSS:
+        return recording
     if host is None or own is None or not len(own) or not recording.processes:
         return recording
     read = own.value != UNKNOWN

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 HOST = "host.rss"
 """The channel that marks carry readings of, and that the views put first."""
 
+NOT_RSS = {"memory_profiler:psutil_uss": "USS", "memory_profiler:psutil_pss": "PSS"}
+"""Sources of `HOST` that read another size than RSS, and its name."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from synthetic import recording
 
+from timeline.analysis.analyze import analyze
 from timeline.analysis.anatomy import take_apart
 from timeline.analysis.types import HOST, Instances, PhasePeak, PhaseSummary
 from timeline.recording.anatomy import (
@@ -15,6 +17,7 @@ from timeline.recording.anatomy import (
     WeighedPhase,
 )
 from timeline.recording.weighed.facts import CATEGORIES
+from timeline.views import text
 
 MIB = 1 << 20
 PATH = "step/backward"
@@ -151,3 +154,21 @@ def test_what_a_program_came_to_hold_after_the_weighed_step_is_told() -> None:
     higher, held = notes_of([150, 200, 205, 230], heaps=(look,), begin=begin, end=end)
     assert higher.startswith('of "unexplained" 30.0 MiB in step/backward is by how much')
     assert held.startswith("of that 17.0 MiB in step/backward was in use beside the phase")
+
+
+@pytest.mark.parametrize("size", ["USS", "PSS"])
+def test_a_curve_of_another_size_than_rss_is_not_taken_apart_and_says_why(size) -> None:
+    recorded = recording(paths=(PATH,))
+    host = recorded.series[HOST]
+    assert analyze(replace(recorded, anatomy=anatomized([200, 200]).weighed)).anatomy.phases
+    channel = replace(host.channel, source=f"memory_profiler:psutil_{size.lower()}")
+    other = analyze(
+        replace(
+            recorded,
+            anatomy=anatomized([200, 200]).weighed,
+            series={HOST: replace(host, channel=channel)},
+        )
+    )
+    assert other.anatomy.phases == ()
+    assert f"the parts add up to RSS, and the curve is {size}" in other.missing[-1]
+    assert "unexplained" not in text.render(other)

@@ -206,3 +206,14 @@ def test_a_sum_below_the_targets_own_memory_says_why():
     assert "less than the target's RSS" in once.remark
     assert not each.remark
     assert not sums(made())[0].remark
+
+
+@pytest.mark.parametrize("size", ["uss", "pss"])
+def test_of_a_curve_of_uss_or_pss_no_sum_is_made_with_what_the_children_have_of_their_own(size):
+    recorded = with_children(recording(), WORKERS, 3)
+    host = recorded.series["host.rss"]
+    channel = replace(host.channel, source=f"memory_profiler:psutil_{size}", exact=False)
+    other = analyze(
+        replace(recorded, series={**recorded.series, "host.rss": replace(host, channel=channel)})
+    )
+    assert [each.channel for each in sums(other)] == ["total.pss", "total.rss"]

@@ -399,3 +399,7 @@ def test_known_phases_keep_their_colour_and_up_to_twelve_others_get_one_each():
     assert len(set(colors.values())) == 14
     assert phase_colors(["load"])["load"] == colors["load"]
     assert {ink_on(color) for color in colors.values()} == {"#000000", "#ffffff"}
+
+
+def test_a_name_of_which_nothing_would_be_seen_has_words_in_its_place():
+    assert [lettering.name(each) for each in ("", " \n", " a")] == ["(no name)", "(no name)", " a"]

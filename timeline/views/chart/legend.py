@@ -106,10 +106,9 @@ def _lines(analysis: Analysis, rest: str) -> tuple[Line, ...]:
         )
 
     lines = [
-        Line(colors[each.path], lettering.drawable(each.path) or "(no name)", figures([each]),
-             each.path == hottest)
+        Line(colors[each.path], lettering.name(each.path), figures([each]), each.path == hottest)
         for each in shown
-    ]  # fmt: skip
+    ]
     if left_out:
         lines.append(Line(rest, f"+{len(left_out):,} more", figures(left_out)))
     if lines and analysis.outside is not None:

@@ -86,6 +86,11 @@ def drawable(text: str) -> str:
     return "".join(out)
 
 
+def name(path: str) -> str:
+    """A phase's path as drawable; words for one of which nothing would be seen."""
+    return drawable(path) if path.strip() else "(no name)"
+
+
 def width(text: str, size: float, *, bold: bool = False) -> float:
     """The width in inches of a drawable text of a size in points."""
     return sum(_advance(character, bold) or 0.0 for character in text) * size / 72

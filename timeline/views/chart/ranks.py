@@ -231,7 +231,7 @@ def _phases(sheet: Sheet, analysis: RanksAnalysis, top: float, room: float) -> N
             of = each.peak
             sizes = (most, f"{of.most_rank:,}", format_bytes(of.median), format_bytes(of.least))
         slowest = slowest_words(each.slowest) if each.slowest else ""
-        rows.append((lettering.drawable(each.path) or "(no name)", *sizes, slowest))
+        rows.append((lettering.name(each.path), *sizes, slowest))
     widths = [max(lettering.width(row[i], SMALL) for row in rows) + 0.22 for i in range(6)]
     widths[0] = min(widths[0], max(room - sum(widths[1:]), 1.0))
     hot = _top(analysis)
