@@ -143,6 +143,15 @@ def with_gaps():
         out.backward(torch.ones_like(out))
 
 
+def wide_weights_of_each_channel():
+    """As in ConvNeXt, where channels lie last."""
+    for channels, kernel, size, batch in ((128, 7, 2, 2), (20, 7, 14, 2), (64, 5, 16, 4)):
+        layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        source = torch.randn(batch, size, size, channels).permute(0, 3, 1, 2).requires_grad_()
+        out = layer(source)
+        out.backward(torch.ones_like(out))
+
+
 def small_volumes():
     """One small volume goes by unfolding, and its last size does not count for what is small.
 
@@ -339,6 +348,13 @@ def test_a_convolution_that_is_unfolded_holds_its_columns_and_sums(run):
         most = 1_000_000 if name == "aten.convolution.default" else 1_000
         assert by_rule == pytest.approx(truth, rel=0.001, abs=most), (i, name)
     assert sum(truth for *_, truth in seen) > 50_000_000
+
+
+def test_wide_weights_of_channels_that_lie_last_fill_a_block_each_in_their_gradient():
+    seen = [each for each in inside(wide_weights_of_each_channel) if "n_backward" in each[0]]
+    assert len(seen) == 3
+    for name, by_rule, truth in seen:
+        assert by_rule == pytest.approx(truth, rel=0.002), name
 
 
 @for_bf16

@@ -120,6 +120,10 @@ class _Convolution:
                 numbers = blocks(outputs) * own * prod(kernel)
         self.weight = 0 if self.by_blas else numbers * element
         self.weight_back = self.weight_again = self.weight
+        if wide and self.last and element == 4 and not self.transposed:
+            # Of channels that lie last and each have wide weights of their own, as in ConvNeXt, the
+            # gradient fills a block with each weight (aBCde16c16b), and is copied from there.
+            self.weight_again = size_of(weight) * (LANES * LANES + 1)
         if few and self.reorders and not self.transposed:  # images' gradients are in whole blocks
             self.weight_back = blocks(outputs) * blocks(own) * prod(kernel) * element
         if self.transposed and groups == 1 and not self.by_blas:
