@@ -144,8 +144,13 @@ def with_gaps():
 
 
 def wide_weights_of_each_channel():
-    """As in ConvNeXt, where channels lie last."""
-    for channels, kernel, size, batch in ((128, 7, 2, 2), (20, 7, 14, 2), (64, 5, 16, 4)):
+    """As in ConvNeXt, where channels lie last; or wider than the few places that there are."""
+    for channels, kernel, size, batch in (
+        (128, 7, 2, 2),
+        (20, 7, 14, 2),
+        (64, 5, 16, 4),
+        (256, 3, 2, 2),
+    ):
         layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         source = torch.randn(batch, size, size, channels).permute(0, 3, 1, 2).requires_grad_()
         out = layer(source)
@@ -352,7 +357,7 @@ def test_a_convolution_that_is_unfolded_holds_its_columns_and_sums(run):
 
 def test_wide_weights_of_channels_that_lie_last_fill_a_block_each_in_their_gradient():
     seen = [each for each in inside(wide_weights_of_each_channel) if "n_backward" in each[0]]
-    assert len(seen) == 3
+    assert len(seen) == 4
     for name, by_rule, truth in seen:
         assert by_rule == pytest.approx(truth, rel=0.002), name
 

@@ -37,6 +37,13 @@ def _by_channel_last(tensor: torch.Tensor) -> bool:
     return not tensor.is_contiguous() and lies_in_order(tensor)
 
 
+def _edges_alone(places: int, results: int, kernel: int, stride: int, padding: int) -> bool:
+    """Whether all results along a side see padding."""
+    begin = -(-padding // stride)
+    end = sum(i * stride - padding + kernel > places for i in range(results))
+    return padding > 0 and begin + end >= results
+
+
 class _Convolution:
     """What a convolution's tensors take in oneDNN's layouts; sizes are bytes.
 
@@ -120,8 +127,11 @@ class _Convolution:
                 numbers = blocks(outputs) * own * prod(kernel)
         self.weight = 0 if self.by_blas else numbers * element
         self.weight_back = self.weight_again = self.weight
-        if wide and self.last and element == 4 and not self.transposed:
-            # Of channels that lie last and each have wide weights of their own, as in ConvNeXt, the
+        edges = any(map(_edges_alone, places, out_places, kernel, stride, padding))
+        filled = wide or (self.depthwise and edges)
+        if filled and self.last and element == 4 and not self.transposed:
+            # Of channels that lie last and each have wide weights of their own, as in ConvNeXt, or
+            # so few places that all of them see padding, as at the end of a Segformer, the
             # gradient fills a block with each weight (aBCde16c16b), and is copied from there.
             self.weight_again = size_of(weight) * (LANES * LANES + 1)
         if few and self.reorders and not self.transposed:  # images' gradients are in whole blocks
