@@ -355,6 +355,28 @@ def test_zombies_orphans_and_what_outlives_the_target_are_told_apart(write_scrip
         os.kill(daemon, signal.SIGKILL)
 
 
+def test_what_a_child_reached_at_the_last_moment_is_in_its_peak(write_script, run_timeline):
+    child = (
+        "import sys, time; print(flush=True); sys.stdin.readline(); x = b'x' * (200 << 20); del x; "
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], flush=True); "
+        "time.sleep(3)"
+    )
+    script = write_script(
+        "import os, subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE,\n"
+        "                         stdout=subprocess.PIPE, text=True)\n"
+        "child.stdout.readline()\n"
+        "time.sleep(0.5)\n"
+        "child.stdin.write('\\n'); child.stdin.flush()\n"
+        "print(child.stdout.readline().strip(), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    ended = run_timeline(script)
+    (found,) = analyze(load(ended.recording)).processes
+    assert found.exact
+    assert found.peak >= int(ended.stdout) << 10
+
+
 def test_a_child_that_becomes_another_program_is_known_by_that_one(write_script, run_timeline):
     script = write_script(
         textwrap.dedent("""

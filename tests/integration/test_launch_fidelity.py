@@ -333,6 +333,29 @@ def test_a_script_whose_name_looks_like_an_option_runs(run_python, run_timeline,
     assert "['-dash.py', '-x']" in plain.stdout
 
 
+def test_a_program_may_have_modules_with_the_names_of_pythons(
+    write_script, run_python, run_timeline
+):
+    for name in ("resource", "queue", "json", "statistics"):
+        write_script(f"limit = 3\nprint('my {name}')\n", f"{name}.py")
+    script = write_script("import queue, resource\nprint(queue.limit, resource.limit)\n")
+    _, recorded = both(run_python, run_timeline, script, options=())
+    assert (recorded.recording / "report.png").exists()
+
+
+def test_recording_in_code_leaves_a_resource_of_the_program_alone(write_script, run_python):
+    write_script("limit = 3\n", "resource.py")
+    ended = run_python(
+        write_script(
+            "import timeline, resource\n"
+            "with timeline.Recorder('run', charts=False):\n"
+            "    with timeline.phase('own'): print(resource.limit)\n"
+        )
+    )
+    assert (ended.stdout, ended.code) == ("3\n", 0), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_standard_input_reaches_the_program(write_script, run_python, run_timeline):
     script = write_script("import sys\nprint(input('name? '), sys.stdin.read().upper())")
     both(run_python, run_timeline, script, input="one\ntwo\nthree")

@@ -100,6 +100,19 @@ def test_a_file_of_mprof_is_shown(report, tmp_path):
     assert (tmp_path / "x.png").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
+def test_a_fifo_is_written_into_and_stays_one(report, recorded, tmp_path):
+    os.mkfifo(tmp_path / "there.json")
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(open('there.json').read())"],
+        cwd=tmp_path, stdout=subprocess.PIPE,
+    ) as reader:  # fmt: skip
+        ended = report(recorded, "-o", "there.json")
+        assert ended.code == 0, ended.stderr
+        assert json.loads(reader.stdout.read())["run"]
+    assert (tmp_path / "there.json").is_fifo()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
@@ -115,6 +128,7 @@ def test_a_file_of_mprof_is_shown(report, tmp_path):
         (["old.dat", "-o", "x" * 300 + ".txt"], 1, "cannot be written"),
         (["run.txt", "-o", "run.txt"], 2, "part of the recording"),
         (["newer", "-o", "newer/meta.json"], 2, "part of the recording"),
+        (["newer", "-o", "newer/breakdown.json"], 2, "part of the recording"),
         (["old.dat", "--theme", "dark"], 2, "--theme is for a chart"),
     ],
 )

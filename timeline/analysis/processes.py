@@ -69,8 +69,9 @@ def summarize(recording: Recording) -> tuple[ProcessSummary, ...]:
     pids = {0: run.pid} | {each.number: each.pid for each in recording.processes}
     end = max(run.ended_ns, run.started_ns)
     sums = recording.series.get("children.rss")
-    # psutil knows no mark: the largest that it saw stands for it.
-    by_kernel = sums is not None and sums.channel.source == "linux"
+    # psutil knows no mark: the largest that it saw stands for it. Who lives on was read last as the
+    # recording ended, unless nobody saw that.
+    by_kernel = sums is not None and sums.channel.source == "linux" and run.end != "cut-off"
     return tuple(
         _summary(each, pids.get(each.up, run.pid), run.started_ns, end, by_kernel)
         for each in recording.processes

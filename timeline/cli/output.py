@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def show(text: str) -> None:
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file beside `path`, then put it in its place.
 
-    A link is followed, and what was at the path stays until the new file is complete.
+    A link is followed, and what was at the path stays until the new file is complete. Into what is
+    no file, such as a FIFO or a device, it is copied once it is complete.
 
     Args:
         path: where the file goes; what is there is replaced.
@@ -53,6 +55,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             raise TimelineError(f"{path} cannot be written: there is no directory {place.parent}")
         if place.exists() and not os.access(place, os.W_OK):
             raise TimelineError(f"{path} cannot be written: it is write-protected")
+        if place.exists() and not place.is_file():
+            with tempfile.TemporaryDirectory() as apart:
+                made = Path(apart, place.name)
+                write(made)
+                with place.open("wb") as there:
+                    there.write(made.read_bytes())
+            return
         try:
             write(scratch)
             scratch.replace(place)

@@ -210,7 +210,7 @@ def _end_as(ended: Ended) -> int:
 
         # The program has dumped its core, if it was to; a second one would be ours.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    except (ImportError, OSError, ValueError):
+    except (ImportError, AttributeError, OSError, ValueError):
         pass
     try:
         signal.signal(ended.signal, signal.SIG_DFL)

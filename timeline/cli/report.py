@@ -16,6 +16,7 @@ from timeline.cli.views import OfEstimate, OfRanks, OfRun, Views, deliver
 from timeline.errors import UsageError
 from timeline.interchange import estimates
 from timeline.interchange.loading import load
+from timeline.recording.format import FACTS
 from timeline.recording.group import find_group
 
 SUFFIXES = (".html", ".png", ".json", ".txt")
@@ -79,7 +80,7 @@ def _output(path: Path, source: Path) -> Path:
             f"{path} has no suffix that says what to write: use one of {', '.join(SUFFIXES)}"
         )
     # A chart is made again in a second, the recording never.
-    facts = (source, source / "meta.json", source / "summary.json")
+    facts = (source, *(source / name for name in FACTS))
     if os.path.realpath(path) in map(os.path.realpath, facts):
         raise UsageError(f"{path} is part of the recording; choose another name")
     return path

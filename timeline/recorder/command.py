@@ -75,7 +75,7 @@ def _open_files() -> float:
 
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return float("inf") if allowed == resource.RLIM_INFINITY else allowed
-    except (ImportError, OSError, ValueError):
+    except (ImportError, AttributeError, OSError, ValueError):
         return float("inf")
 
 

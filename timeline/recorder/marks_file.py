@@ -8,6 +8,7 @@ from errno import EBADF
 
 from timeline.recorder.reading import out_of_the_way
 from timeline.recorder.say import say
+from timeline.recording.refused import why_cut
 
 
 class MarksFile:
@@ -51,9 +52,6 @@ class MarksFile:
                 self._cut(written)
 
     def _cut(self, written: int) -> None:
-        # Not loaded before it is needed: every program would pay for it.
-        from timeline.recording.refused import why_cut
-
         self._write_no_more(why_cut(self._fd), written)
 
     def _write_no_more(self, why: str, written: int) -> None:

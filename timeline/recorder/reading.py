@@ -19,18 +19,13 @@ try:
 except ImportError:  # Windows, where there is nothing to be read with it
     pass
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
 TYPE_CHECKING = False  # typing costs 1 MiB and 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Bound here, so that a later patch of resource.getrusage does not change what we read.
-_getrusage: Any = resource and resource.getrusage
+_getrusage: Any = None
+"""`resource.getrusage` as it was before anybody replaced it, once a reader was opened."""
 
 Reading = tuple[int, int, int, int, int]
 """begun_ns, t_ns, rss, high, and by how much memory can have grown unseen between read and reset.
@@ -158,8 +153,16 @@ class OwnMemory:
 
 def open_own_memory() -> tuple[OwnMemory | None, str]:
     """The reader of this process, or None and a sentence that says why there is none."""
-    if resource is None or not os.path.exists("/proc/self/statm"):
+    global _getrusage
+    if not os.path.exists("/proc/self/statm"):
         return None, "marks carry time alone: this system has no /proc/self/statm"
+    if _getrusage is None:
+        try:
+            # Not as timeline is imported: a program may have a resource.py of its own.
+            from resource import getrusage
+        except ImportError:
+            return None, "marks carry time alone: the program's own resource hides Python's"
+        _getrusage = getattr(getrusage, "real", getrusage)
     opened: list[int] = []
     try:
         for name, flags in (

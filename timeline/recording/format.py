@@ -30,6 +30,9 @@ CHARTS = ("report.png", "report.html")
 RANKS = "ranks.json"
 """In the directory of all ranks of a run: whose it is."""
 
+FACTS = (META, SUMMARY, PROCESSES, WEIGHED, BREAKDOWN, LINES, RANKS)
+"""What a recording consists of beside its streams and marks, and nothing can make again."""
+
 HEADER_BYTES = 256
 """Of every ``samples.<stream>.npy``, so that rows begin at the same offset in all of them."""
 

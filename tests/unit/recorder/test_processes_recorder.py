@@ -79,6 +79,13 @@ def test_a_target_that_is_gone_leaves_a_sentence_and_nothing_open(tmp_path):
     assert [str(each.message) for each in caught] == []
 
 
+def test_a_target_that_was_not_waited_for_yet_is_gone_as_well(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(Unavailable, match="the program had ended before any were looked for"):
+            open_stream(Watched(ended.pid, str(tmp_path), interval_ns=10_000_000))
+
+
 @pytest.mark.parametrize("way", ["notices", "lists", "parents", "psutil"])
 def test_every_way_finds_children_of_threads_and_grandchildren_and_sees_them_go(
     way, tree, tmp_path, monkeypatch

@@ -59,6 +59,9 @@ def open_stream(watched: Watched) -> Children:
     try:
         if os.path.exists("/proc/self/status"):
             watched.family = Family(watched.pid, ledger, guest=watched.guest)
+            if not watched.family.alive():  # it was not waited for yet
+                watched.family.close()
+                raise ProcessLookupError
             return Children(watched, watched.family, ledger)
         from timeline.recorder.processes.elsewhere import PsutilFamily
 

@@ -126,6 +126,8 @@ class Family:
         if kin is not None:
             self._hear(kin)
             kin.close()
+        for member in self.living:
+            self._read(member)  # they live on, and were last read some looks ago
         self._drop_the_silent()
         for member in self._members.values():
             member.close()
