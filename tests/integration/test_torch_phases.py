@@ -157,7 +157,18 @@ def test_a_reentrant_checkpoint_in_training_is_forward_though_it_runs_without_gr
     with torch.no_grad():
         checkpoint(net.eval(), x, use_reentrant=True)
         net.train()(x)
-    assert recorded.new() == ["inference Net", "inference Net"]
+        checkpoint(net, x, use_reentrant=False)
+    with torch.inference_mode():
+        checkpoint(net, x, use_reentrant=True)
+    assert recorded.new() == ["inference Net"] * 4
+
+
+def test_what_has_no_mode_to_train_in_is_called_as_ever(recorded):
+    frozen = torch.jit.freeze(torch.jit.script(torch.nn.Sequential(torch.nn.Linear(8, 2)).eval()))
+    recorded.new()
+    with torch.no_grad():
+        assert frozen(batch()).shape[-1] == 2
+    assert recorded.new() == ["inference RecursiveScriptModule"]
 
 
 def test_a_closure_runs_inside_the_optimizer_step(recorded, net):

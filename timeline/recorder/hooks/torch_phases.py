@@ -70,6 +70,7 @@ class Probe(Here):
 
     anatomy: Anatomy | None = None
     grad_enabled: Any
+    inference_mode: Any
     graph_task: Any = None
     module: Any
     loss: Any
@@ -87,6 +88,7 @@ class Probe(Here):
             AttributeError: this torch has no such thing.
         """
         cls.grad_enabled = torch.is_grad_enabled
+        cls.inference_mode = torch.is_inference_mode_enabled
         cls.graph_task = torch._C._current_graph_task_id
         cls.module = torch.nn.Module
         cls.loss = torch.nn.modules.loss._Loss
@@ -125,7 +127,8 @@ class Probe(Here):
         ):
             self.pass_by()
         else:
-            trains = grad or (module.training and _is_checkpointed())
+            # A frozen module of TorchScript has no such attribute, and another's may be code.
+            trains = grad or (module.__dict__.get("training") is True and _is_checkpointed())
             path = "step/loss" if is_loss else "step/forward" if trains else "inference"
             self.open(IN_CALL, path, kind.__name__, anatomy, module, (args, kwargs))
 
@@ -255,8 +258,11 @@ def _on_torchs_account() -> bool:
 def _is_checkpointed() -> bool:
     """Whether a checkpoint calls the module whose probe asks, directly or by a function of its own.
 
-    A checkpoint of the older, reentrant kind runs forward under ``no_grad``, in training too.
+    One of the older, reentrant kind runs forward under ``no_grad``, in training too. Whether
+    gradients were enabled around it nothing in its frame tells.
     """
+    if Probe.inference_mode():
+        return False
     try:
         caller: FrameType | None = sys._getframe(_CALLER)
     except ValueError:
@@ -265,7 +271,7 @@ def _is_checkpointed() -> bool:
         if caller is None:
             return False
         if caller.f_globals.get("__name__") == _CHECKPOINTS:
-            return True
+            return caller.f_code.co_qualname == "CheckpointFunction.forward"
         caller = caller.f_back
     return False
 
