@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from inspect import signature
 
@@ -14,7 +15,7 @@ from oracles import most_allocated  # noqa: E402
 
 import timeline  # noqa: E402
 from timeline.theory.inside import known_here  # noqa: E402
-from timeline.theory.optimizers import known  # noqa: E402
+from timeline.theory.optimizers import known, stepping  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -104,6 +105,24 @@ def test_a_step_that_cuda_graphs_capture_is_told_though_it_is_none_of_the_cpu(
     monkeypatch.setattr(module, asks, lambda *_, **__: ["cpu"])
     truth = true_peak(model, make(model.parameters()), torch.randn(4, 300))
     assert told.peak.bytes == pytest.approx(truth, rel=0.001, abs=64)
+
+
+def test_steps_that_are_followed_at_once_leave_torchs_safeguard_as_it_was():
+    found = sys.modules["torch.optim.adam"]._get_capturable_supported_devices
+    inside = threading.Event()
+
+    def follow():
+        with stepping():
+            inside.set()
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=follow) for _ in range(3)]
+    for each in threads:
+        each.start()
+        inside.wait(10)
+    for each in threads:
+        each.join(10)
+    assert sys.modules["torch.optim.adam"]._get_capturable_supported_devices is found
 
 
 def now_between():

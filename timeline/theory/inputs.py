@@ -18,8 +18,9 @@ _SHAPE = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?"
 )
 
-_MOST_BYTES = 2**63 - 1
-"""torch counts sizes and bytes in 64 bits with a sign."""
+_MOST_BYTES = 2**47
+"""All that a process can address with page tables of four levels; what a model makes of as much
+still fits the 64 bits, one of them a sign, in which sizes are counted."""
 
 _SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
 
@@ -154,9 +155,9 @@ def _fake(value: Any, batch: int | None, default: torch.dtype) -> Any:
     if isinstance(value, Shape):
         dtype = parse_dtype(value.dtype) if value.dtype else default
         sizes = (batch or 1, *value.sizes)
-        if math.prod(sizes) * dtype.itemsize > _MOST_BYTES:
+        if math.prod(max(each, 1) for each in sizes) * dtype.itemsize > _MOST_BYTES:
             raise UsageError(
-                f"an input of {'x'.join(map(str, sizes))} has more bytes than torch can count: "
+                f"an input of {'x'.join(map(str, sizes))} has more bytes than can be addressed: "
                 "give smaller sizes"
             )
         return torch.empty(sizes, dtype=dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -160,28 +161,33 @@ class any_value(TorchDispatchMode):  # type: ignore[misc]
 _DEVICES = "_get_capturable_supported_devices"
 """What torch.optim's modules ask for the devices that may have `capturable` parameters."""
 
+_OF_TORCH = "torch.optim."
+_LIFTED = threading.RLock()
+
 
 @contextmanager
 def stepping() -> Iterator[None]:
     """While open, a step on fake tensors is followed that needs values, or a GPU.
 
     The fake tensors are of the CPU, and with ``capturable=True`` torch refuses that one, though
-    the operators are the same: it is a safeguard for CUDA graphs.
+    the operators are the same: it is a safeguard for CUDA graphs. It is lifted for as long, by one
+    thread at a time: each puts back what it found.
     """
-    asking = [each for name, each in sys.modules.items() if name.startswith("torch.optim.")]
-    kept = {each: getattr(each, _DEVICES) for each in asking if hasattr(each, _DEVICES)}
+    with _LIFTED:
+        modules = [each for name, each in list(sys.modules.items()) if name.startswith(_OF_TORCH)]
+        kept = {each: getattr(each, _DEVICES) for each in modules if hasattr(each, _DEVICES)}
 
-    def here(*args: Any, **kwargs: Any) -> list[str]:
-        return ["cpu", "cuda"]
+        def here(*args: Any, **kwargs: Any) -> list[str]:
+            return ["cpu", "cuda"]
 
-    for each in kept:
-        setattr(each, _DEVICES, here)
-    try:
-        with any_value():
-            yield
-    finally:
-        for each, function in kept.items():
-            setattr(each, _DEVICES, function)
+        for each in kept:
+            setattr(each, _DEVICES, here)
+        try:
+            with any_value():
+                yield
+        finally:
+            for each, function in kept.items():
+                setattr(each, _DEVICES, function)
 
 
 def state_after_a_step(
