@@ -269,13 +269,14 @@ def test_of_children_of_some_milliseconds_none_is_missing(
         ended = run_timeline(write_script(text), cwd=tmp_path)
         recording = load(ended.recording)
     assert ended.code == 0, ended.stderr
+    assert not [each for each in recording.missing if "child" in each]
     forked = [each for each in analyze(recording).processes if "(forked)" in each.label]
     others = [each for each in recording.processes if not each.forked]
+    assert (len(forked), len(others)) == (40, 40)
     assert [each.peak // MIB >= size for size, each in zip(range(20, 60), forked, strict=True)]
     assert all(each.exact and each.ended for each in forked)
     assert [each.name for each in others] == ["true"] * 40
     assert max(each.peak for each in others) < 30 * MIB
-    assert not [each for each in recording.missing if "ended before being read" in each]
 
 
 def test_a_daemon_whose_parents_were_gone_at_once_is_found_while_it_lives(

@@ -64,7 +64,7 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
 def advice_of(analysis: Analysis, look: Look) -> list[str]:
     """The largest savings, and what tells of more."""
     anatomy = analysis.anatomy
-    if anatomy is None or not anatomy.phases:
+    if anatomy is None or (not anatomy.phases and anatomy.advised is None):
         return []
     told = anatomy.advised
     lines: list[str] = []
