@@ -247,3 +247,43 @@ def test_where_the_first_step_cannot_tell_the_third_is_weighed_or_a_sentence_say
     (why,), weighed = told["later2"]
     assert weighed is None
     assert "before the third step of SGD had ended: --anatomy 2 weighs an earlier one" in why
+
+
+ODD = """
+import sys
+import torch
+from torch import nn
+from timeline.recorder.hooks import forecast
+forecast._BASE_NS = int(sys.argv[1])
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(8, 8) for _ in range(20)))
+        self.later = nn.LazyBatchNorm1d(), nn.LazyLinear(8)
+        self.unused = nn.ModuleList(self.later)
+    def forward(self, x, ragged):
+        return self.layers(x)
+
+model = Odd()
+optimizer = torch.optim.SGD([*model.layers.parameters(), *model.unused.parameters()], 0.1)
+ragged = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(3, 3)])
+for _ in range(5):
+    optimizer.zero_grad()
+    model(torch.randn(4, 8), ragged).sum().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("base_ns", [0, 1 << 60], ids=["in full", "coarsely"])
+def test_layers_that_are_not_made_yet_and_inputs_without_a_shape_cost_nothing(base_ns, tmp_path):
+    (tmp_path / "odd.py").write_text(ODD)
+    number = ["--anatomy", "2"] if not base_ns else []
+    words = ["-m", "timeline", "--no-charts", *number, "-o", "r", "odd.py", str(base_ns)]
+    ended = run([sys.executable, *words], cwd=tmp_path)
+    assert ended.code == 0, ended.stderr
+    recording = timeline.load(tmp_path / "r")
+    assert recording.anatomy is not None, ended.stderr
+    assert bool(recording.anatomy.coarse) == bool(base_ns)
+    assert not [each for each in recording.missing if "anatomy" in each]
+    assert sum(each.parameters for each in recording.anatomy.layers) == 20 * 72

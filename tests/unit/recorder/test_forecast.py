@@ -75,3 +75,14 @@ def test_the_sentence_says_how_long_and_what_to_do():
         "3.0 ms or less."
     )
     assert told.endswith("--anatomy 3 weighs this step in full")
+
+
+def test_a_model_that_is_gone_does_not_stand_for_the_next_one_at_its_place():
+    found = Forecast()
+    few, many = torch.nn.Linear(2, 2), torch.nn.Sequential(*(torch.nn.Linear(2, 2),) * 1)
+    found.called(few)
+    # As where the next is made in the same place.
+    found._counts[id(many)] = found._counts.pop(id(few))
+    before = found._modules
+    found.called(many)
+    assert found._modules - before == 2

@@ -172,10 +172,7 @@ class Coarse:
         self._parameters += map(weakref.ref, parameters)
         self._owners += owners
         self._gradients += [0] * len(parameters)
-        try:
-            self._numbers += [each.numel() for each in parameters]
-        except (RuntimeError, ValueError):  # of a lazy one, before its first call
-            self._numbers += [0] * len(parameters)
+        self._numbers += [each.numel() for each in parameters]
         self._all_leaves &= False not in [each.is_leaf for each in parameters]
         self._elements += [each.element_size() for each in parameters]
         self._on_cpu += [int(each.is_cpu) for each in parameters]
@@ -362,8 +359,9 @@ class Coarse:
             asked=[each.numel() * each.element_size() for each in tensors],
             before=[now if each.grad_fn is None else NEVER for each in tensors],
         )
+        # Not by its shape, which a nested tensor has none of.
         self._sides.update(
-            int(each.shape[0]) for each in tensors if each.grad_fn is None and each.dim()
+            int(each.size(0)) for each in tensors if each.grad_fn is None and each.dim()
         )
 
     def _note(

@@ -7,6 +7,7 @@ took. Where weighing in full would take longer, the step is weighed coarsely (`c
 from __future__ import annotations
 
 import time
+import weakref
 from typing import Any
 
 from timeline.recorder.hooks.keras_layers import modules_in, parameters_of
@@ -56,7 +57,7 @@ class Forecast:
         self._modules = self._modules_before = 0
         self._first: tuple[int, int] | None = None
         self._began: tuple[int, int] | None = None
-        self._counts: dict[int, int] = {}
+        self._counts: dict[int, tuple[Any, int]] = {}  # by id, a reference and its modules
         self._elsewhere = False
 
     def called(self, model: Any) -> None:
@@ -64,12 +65,12 @@ class Forecast:
         if self._began is None:
             self._began = self._now()
             self._first = self._first or self._began
-        count = self._counts.get(id(model))
-        if count is None:
-            count = self._count(model)
+        known = self._counts.get(id(model))
+        if known is None or known[0]() is not model:
+            known = weakref.ref(model), self._count(model)
             if len(self._counts) < _MOST_KNOWN:
-                self._counts[id(model)] = count
-        self._modules += count
+                self._counts[id(model)] = known
+        self._modules += known[1]
 
     def stepped(self) -> None:
         """A step has ended, and another begins."""

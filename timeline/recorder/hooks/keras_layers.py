@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LAZY = ("UninitializedParameter", "UninitializedBuffer")
+"""Of torch.nn.parameter: to ask one of these for anything of memory raises."""
+
 _SWITCHES = ("amsgrad", "centered", "nesterov", "momentum", "use_ema", "weight_decay")
 """Of Keras's optimizers, the attributes that say how much state there is."""
 
@@ -28,7 +31,7 @@ def parameters_of(module: Any) -> list[tuple[str, Any]]:
     """A module's own parameters by name, without those of modules inside; None for one not made."""
     if not is_keras(module):
         found = module.__dict__.get("_parameters")
-        return list(found.items()) if found else []
+        return [(name, _made(each)) for name, each in found.items()] if found else []
     own = module.__dict__
     variables = (own.get("_trainable_variables") or [], own.get("_non_trainable_variables") or [])
     # A layer around a module of torch has that one's parameters as variables, too.
@@ -50,7 +53,7 @@ def buffers_of(module: Any) -> list[Any]:
     found = list(keeps.values()) if keeps else []
     if is_keras(module):
         found += [each.state._value for each in own.get("_seed_generators") or ()]
-    return [each for each in found if each is not None]
+    return [each for each in found if _made(each) is not None]
 
 
 def inside(module: Any) -> list[tuple[str, Any]]:
@@ -109,7 +112,12 @@ def groups_of(optimizer: Any) -> list[dict[str, Any]]:
     """The groups of parameters that an optimizer steps, each with its options."""
     groups = getattr(optimizer, "param_groups", None)
     if groups is not None or not _is_optimizer(optimizer):
-        return list(groups or ())
+        return [
+            {**each, "params": [one for one in each["params"] if _made(one) is not None]}
+            if any(kind.__name__ in _LAZY for kind in set(map(type, each["params"])))
+            else each
+            for each in groups or ()
+        ]
     group: dict[str, Any] = {
         name: bool(getattr(optimizer, name, False) or False) for name in _SWITCHES
     }
@@ -145,6 +153,11 @@ def _of_keras(home: str, name: str) -> Any:
     """What a module of Keras has by that name; None as long as it has not, as while it is imported
     by another thread."""
     return getattr(sys.modules.get(home), name, None)
+
+
+def _made(value: Any) -> Any:
+    """A parameter or buffer; None for a lazy layer's before its first call, which has nothing."""
+    return None if type(value).__name__ in _LAZY else value
 
 
 def _is_there(variable: Any) -> bool:

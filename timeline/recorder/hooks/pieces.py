@@ -110,7 +110,8 @@ class Pieces:
                 before = self._sequence() if each.grad_fn is None else NEVER
                 self._made_before[id(row)] = before
                 if each.grad_fn is None and each.dim():
-                    self.first_sides.add(int(each.shape[0]))
+                    # Not by its shape, which a nested tensor has none of.
+                    self.first_sides.add(int(each.size(0)))
         if looks.ended:
             name = CATEGORIES[category]
             note = f"{name}: lists of more than {MOST_LOOKS:,} things, beyond these"
