@@ -42,9 +42,10 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
             )
         )
     rows.append(("together", "", format_bytes(composition.peak), ""))
-    estimated = any(row[1] for row in rows[1:])
-    shown = [0, 1, 2, 3] if estimated else [0, 2]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    # A narrow terminal shows what was measured alone, as where nothing was estimated.
+    estimated = any(row[1] for row in rows[1:]) and sum(widths) + 8 <= look.width
+    shown = [0, 1, 2, 3] if estimated else [0, 2]
     for number, row in enumerate(rows):
         if number == 0 and not estimated:
             continue
@@ -53,7 +54,12 @@ def lines_of(analysis: Analysis, look: Look) -> list[str]:
         style = DIM if number == 0 else BOLD if number == len(rows) - 1 else ""
         share = share_unexplained(composition)
         if row[0] == LABELS["unexplained"] and share is not None:
-            line += f"  {100 * share:.1f} % of the growth"
+            told = f"  {100 * share:.1f} % of the growth"
+            if len(line + told) > look.width:
+                out.append(line)
+                line = "  " + told
+            else:
+                line += told
         out.append(look.paint(line, style) if style else line)
     notes = [*anatomy.notes, *(f"not weighed: {each}" for each in anatomy.weighed.not_counted)]
     for note in notes:

@@ -174,7 +174,7 @@ def pad(text: str, width: int) -> str:
 
 
 def wrap(words: Iterable[str], width: int, *, first: str = "", rest: str = "") -> list[str]:
-    """Words in lines of at most `width` columns; a word that is longer is cut.
+    """Words in lines of at most `width` columns; a longer word is cut, at a space if it can.
 
     Args:
         words: neutral text; what must stay together, such as a figure with its unit, is a word.
@@ -192,8 +192,11 @@ def wrap(words: Iterable[str], width: int, *, first: str = "", rest: str = "") -
                 word, empty = "", False
             elif empty:
                 part = _head(word, max(room, 2))
+                between = part.rstrip().rfind(" ")
+                if between > 0 and len(part) < len(word):
+                    part = part[:between]
                 lines.append(line + part)
-                word, line = word[len(part) :], rest
+                word, line = word[len(part) :].lstrip(" "), rest
             else:
                 lines.append(line)
                 line, empty = rest, True

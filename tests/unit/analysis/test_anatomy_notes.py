@@ -172,3 +172,12 @@ def test_a_curve_of_another_size_than_rss_is_not_taken_apart_and_says_why(size) 
     assert other.anatomy.phases == ()
     assert f"the parts add up to RSS, and the curve is {size}" in other.missing[-1]
     assert "unexplained" not in text.render(other)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_table_of_parts_keeps_to_the_width(width) -> None:
+    recorded = replace(recording(paths=(PATH,)), anatomy=anatomized([150, 200, 223]).weighed)
+    shown = text.render(analyze(recorded), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert ("estimated" in shown) is (width > 40)
+    assert "unexplained" in shown

@@ -35,7 +35,7 @@ def test_two_models_of_a_class_are_told_apart_by_parameters_and_by_what_they_beg
 
 
 def test_of_many_models_the_first_are_named():
-    layers = [layer("Net", "Net"), *(layer(f"Net#{i}", "Net") for i in range(2, 9))]
+    layers = [layer("Net", "Net"), *(layer(f"Net#{i}", "Net", 1) for i in range(2, 9))]
     (note,) = told(*layers)
     assert note.startswith("of 8 models of class Net: Net has 0 parameters; Net#2 has")
     assert note.endswith("; and 4 more")
@@ -44,3 +44,10 @@ def test_of_many_models_the_first_are_named():
 def test_a_model_of_its_own_class_and_layers_that_are_named_like_that_are_none():
     assert not told(layer("", "Net"), layer("conv", "Conv2d"), layer("conv#2", "Conv2d"))
     assert not told(layer("A", "A"), layer("A.0", "Linear"), layer("B", "B"))
+
+
+def test_models_that_have_nothing_and_were_not_called_are_not_spoken_of():
+    layers = layer("GELU", "GELU"), layer("GELU#2", "GELU")
+    assert not told(*layers)
+    call = LayerCall(1, 0, (64, 50), 4, -2, 0, -1, True)
+    assert told(*layers, calls=(call,))

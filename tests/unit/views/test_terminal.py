@@ -118,5 +118,14 @@ def test_wrapped_lines_keep_every_character_and_the_width(text, width):
     assert "".join("".join(lines).split()) == "".join(("- " + text).split()) or not text.strip()
 
 
+def test_a_phrase_longer_than_a_line_is_cut_between_its_words():
+    phrase = "after the program's end, as its process ended"
+    assert wrap(["10 MiB", phrase, "exact"], 40, rest="  ") == [
+        "10 MiB",
+        "  after the program's end, as its",
+        "  process ended exact",
+    ]
+
+
 def test_padding_counts_columns():
     assert pad("数", 4) + "|" == "数  |"
