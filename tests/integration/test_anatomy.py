@@ -192,7 +192,7 @@ def resnet():
         "categories": dict(theory.categories),
         "layers": {l.name: [l.activation, l.parameters, l.gradient] for l in theory.layers},
         "outputs": {l.name: [l.output_bytes, l.output_dtype, list(l.output_shape)]
-                    for l in theory.layers if l.output_shape},
+                    for l in theory.layers if l.output_bytes},
     }
 
 def optimizers():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import begin
+from running import begin, run
 
 from timeline.analysis.analyze import analyze
 from timeline.interchange.loading import load
@@ -432,6 +432,23 @@ def test_a_storm_of_brief_children_and_a_bomb_are_bounded_and_said(write_script,
     assert everyone or "more than are read (at most 400)" in said
     assert recording.damage == ()
     assert len(recording.processes) >= 400
+
+
+def test_children_whose_files_cannot_be_opened_are_said_with_the_cause(write_script, tmp_path):
+    script = write_script(
+        "import os, time\n"
+        "for _ in range(12):\n"
+        "    if not os.fork():\n"
+        "        time.sleep(1)\n"
+        "        os._exit(0)\n"
+        "for _ in range(12): os.wait()\n"
+        "print('done')\n"
+    )
+    command = f'ulimit -n 24; exec "{sys.executable}" -m timeline --no-charts -o r "{script}"'
+    ended = run(["bash", "-c", command], cwd=tmp_path)
+    assert (ended.stdout, ended.code) == ("done\n", 0), ended.stderr
+    said = " ".join(load(tmp_path / "r").missing)
+    assert "their files cannot be opened (Too many open files)" in said
 
 
 def test_a_killed_target_and_a_killed_launcher_leave_what_was_read(write_script, tmp_path):

@@ -85,6 +85,26 @@ def test_a_small_network_is_told_to_the_byte():
     assert conv.output_bytes == 4 * 8 * 8 * 8 * 4
 
 
+def test_a_layer_with_others_inside_tells_its_output_and_its_size_is_counted_once():
+    model = nn.Sequential(nn.Sequential(nn.Linear(8, 16), nn.ReLU()), nn.Linear(16, 2))
+    told = timeline.breakdown(model, inputs=(8,), batch=4, train=False)
+    block = next((each for each in told.layers if each.name == "0"), None)
+    assert told.outputs_bytes == (4 * 16 * 2 + 4 * 2) * 4
+    assert block is None or block.output_bytes == 0
+
+    class Adds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.inner = nn.Parameter(torch.ones(8)), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return {"y": (x + self.inner(x)) * self.scale}
+
+    told = timeline.breakdown(nn.Sequential(Adds()), inputs=(8,), batch=4, train=False)
+    adds = next(each for each in told.layers if each.name == "0")
+    assert (adds.output_shape, adds.output_dtype, adds.output_bytes) == ((4, 8), "float32", 0)
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()

@@ -31,7 +31,7 @@ _NO_RESULT = {torch.ops.prim.device.default}
 
 @dataclass(slots=True)
 class Called:
-    """What one module returned."""
+    """What one module returned; its bytes only where no other was called in it, which made them."""
 
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
@@ -52,7 +52,7 @@ class Trace:
         begins: by phase, the first event of it.
         category: of those storages that are not temporary.
         saved: by storage, the name of the innermost module called when it was first saved.
-        called: by name, the modules in which no other was called.
+        called: by name, the modules that were called.
         unseen: what has no storage to ask for, in words.
         assumed: what was taken for granted on the way, in words.
         inside: numbers that stand for what an operator held inside, and freed.
@@ -243,13 +243,12 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         """What a module gave."""
         called = self.trace.called.setdefault(name, Called())
         called.calls += 1
-        if name in self._busy:
-            return
         for tensor in tensors_in(output):
             if called.shape is None:
                 called.shape = tuple(tensor.shape)
                 called.dtype = str(tensor.dtype).removeprefix("torch.")
-            called.bytes += tensor.numel() * tensor.element_size()
+            if name not in self._busy:
+                called.bytes += tensor.numel() * tensor.element_size()
 
     def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
         name = self._stack[-1] if self._stack else LOSS

@@ -35,10 +35,11 @@ class Layer:
         activation: bytes that were saved for backward while it was the innermost module called,
             and that are neither parameter, buffer nor input.
         output_shape: of the first tensor that its first call returned; None where it was not
-            called, and where a module inside it made the output.
+            called.
         output_dtype: such as ``float32``.
-        output_bytes: of all tensors that it returned, over all calls. An output in place or one
-            that is a view has its size here, too: it is what the articles' tables add up.
+        output_bytes: of all tensors that it returned, over all calls; 0 where modules are called
+            inside it, which have theirs. An output in place or one that is a view has its size
+            here, too: it is what the articles' tables add up.
         calls: how often it was called in one forward pass.
     """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 
-from timeline.recorder.processes.family import MOST_AT_ONCE, Family
+from timeline.recorder.processes.family import Family
 from timeline.recorder.processes.finding import Paced
 from timeline.recorder.processes.ledger import MOST_WRITTEN, Ledger
 from timeline.recorder.streams import GLANCE_NS, Unavailable
@@ -113,8 +113,8 @@ class Children:
         said = [ledger.lost] if ledger.lost else []
         if family.capped:
             said.append(
-                f"child processes beyond {family.most:,} at once: there were more than are read "
-                f"(at most {MOST_AT_ONCE}), and the sums are of those that came first"
+                f"child processes beyond {family.most:,} at once: {family.capped}, and the sums "
+                "are of those that came first"
             )
         if ledger.beyond:
             said.append(

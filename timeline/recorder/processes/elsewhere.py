@@ -70,7 +70,7 @@ class PsutilFamily:
         self.numbers = 0
         self.living: tuple[PsutilMember, ...] = ()
         self.most = self.unread = self.hidden = 0
-        self.capped = False
+        self.capped = ""
 
     def look(self, *, all: bool) -> bool:
         """Find new children where ``all`` is true, for it looks through all processes."""

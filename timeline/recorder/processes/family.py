@@ -41,7 +41,7 @@ class Family:
         unread: how many were gone before they could be read.
         hidden: how many processes of others may not be looked at.
         status: what ``wait`` gives of the target, by the kernel's notice; None where it gave none.
-        capped: whether there were more at once than are read.
+        capped: why not all that were there at once are read; empty where they are.
     """
 
     def __init__(self, pid: int, ledger: Ledger, *, guest: bool = False) -> None:
@@ -80,7 +80,7 @@ class Family:
         self.unread = 0
         self.hidden = 0
         self.status: int | None = None
-        self.capped = False
+        self.capped = ""
 
     def look(self, *, all: bool) -> bool:
         """Find new children, and read these. Returns whether there are any.
@@ -171,7 +171,7 @@ class Family:
 
     def _add(self, parent: int, pid: int, began_ns: int = 0) -> None:
         if len(self._members) > self._cap:
-            self.capped = True
+            self.capped = f"there were more than are read (at most {self._cap})"
             return
         up = self._up(parent)
         above = self._members.get(parent, self.target)
@@ -184,8 +184,8 @@ class Family:
         except OSError as error:
             if isinstance(error, PermissionError):
                 self._hide(pid)
-            else:  # no descriptors left
-                self.capped = True
+            else:
+                self.capped = f"their files cannot be opened ({error.strerror})"
             return
         if not member.read(above):
             # A zombie: it came and went since the last look.
