@@ -239,7 +239,7 @@ def test_the_recorder_imports_in_the_program_only_what_it_says(
     # Underscored ones are C modules and __future__: no name that a script would have.
     names = {name.partition(".")[0] for name in more if not name.startswith("_")}
     assert names <= set(LOADED_FIRST)
-    assert len(more) < 26
+    assert len(more) < 25
 
 
 def test_without_exactness_the_programs_mark_is_left_alone(write_script, run_timeline):

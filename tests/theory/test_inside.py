@@ -59,6 +59,12 @@ def inside(run):
         yield name, by_rule, most - max(now, 0)
 
 
+def both_ways(layer, source):
+    """Forward, and backward from a gradient of ones."""
+    out = layer(source)
+    out.backward(torch.ones_like(out))
+
+
 def convolutions():
     for dtype in (torch.float32, torch.bfloat16):
         for channels, outputs, kernel, stride, groups, size in (
@@ -75,8 +81,7 @@ def convolutions():
                 channels, outputs, kernel, stride, kernel // 2, groups=groups, dtype=dtype
             )
             source = torch.randn(8, channels, size, size, dtype=dtype, requires_grad=True)
-            out = layer(source)
-            out.backward(torch.ones_like(out))
+            both_ways(layer, source)
 
 
 def of_few_channels():
@@ -97,8 +102,7 @@ def convolution(channels, outputs, kernel, stride, size, dtype, groups=1, batch=
         channels, outputs, kernel, stride, kernel // 2, groups=groups, dtype=dtype, bias=groups == 1
     )
     source = torch.randn(batch, channels, size, size, dtype=dtype, requires_grad=True)
-    out = layer(source)
-    out.backward(torch.ones_like(out))
+    both_ways(layer, source)
 
 
 def convolutions_of_bf16():
@@ -139,8 +143,7 @@ def with_gaps():
     ):
         layer = nn.Conv2d(channels, outputs, 3, stride, gap, gap)
         source = torch.randn(batch, channels, size, size, requires_grad=True)
-        out = layer(source)
-        out.backward(torch.ones_like(out))
+        both_ways(layer, source)
 
 
 def wide_weights_of_each_channel():
@@ -153,8 +156,7 @@ def wide_weights_of_each_channel():
     ):
         layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         source = torch.randn(batch, size, size, channels).permute(0, 3, 1, 2).requires_grad_()
-        out = layer(source)
-        out.backward(torch.ones_like(out))
+        both_ways(layer, source)
 
 
 def small_volumes():
@@ -171,8 +173,7 @@ def small_volumes():
     ):
         layer = nn.Conv3d(channels, outputs, kernel, stride, kernel // 2)
         source = torch.randn(batch, channels, *sizes, requires_grad=True)
-        out = layer(source)
-        out.backward(torch.ones_like(out))
+        both_ways(layer, source)
 
 
 def ends():

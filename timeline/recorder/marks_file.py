@@ -8,7 +8,7 @@ from errno import EBADF
 
 from timeline.recorder.reading import out_of_the_way
 from timeline.recorder.say import say
-from timeline.recording.refused import why_cut
+from timeline.refused import why_cut
 
 
 class MarksFile:

@@ -21,7 +21,7 @@ from timeline.recording.format import (
     stream_of,
     temporary_name,
 )
-from timeline.recording.refused import why_cut
+from timeline.refused import why_cut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # these cost milliseconds, and are needed for reading only

@@ -7,8 +7,8 @@ import os
 
 from timeline.recorder.reading import out_of_the_way
 from timeline.recording.format import PROCESS_FIELDS, PROCESSES, samples_name
-from timeline.recording.refused import why_cut
 from timeline.recording.writer import SampleWriter
+from timeline.refused import why_cut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
